@@ -1,0 +1,46 @@
+"""Errors that a user can mend; the command line turns each into one line and exit code 2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(ValueError):
+    """What was wrong, with what, and what to do about it. Base of every error raised on purpose."""
+
+
+class ImageError(UserError):
+    """A picture that cannot be used: missing, broken, too large, unreachable."""
+
+
+class QuestionError(UserError):
+    """A question that cannot be asked: empty, or longer than the model's context."""
+
+
+class MethodError(UserError):
+    """An unknown decoding method, an unknown parameter, or a value outside its range."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint that cannot be loaded: incomplete, of another model, or not found."""
+
+
+class UnsupportedError(UserError):
+    """A combination of settings that is refused by name rather than ignored."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of an error message: the known name closest to `name`, and all of them.
+
+    Args:
+        name: What the user wrote.
+        known: The names that would have been right.
+
+    Returns:
+        For example ``" Did you mean 'ritual'? Known: apc, regular, ritual."``
+    """
+    names = sorted(known)
+    best = get_close_matches(name, names, n=1)
+    hint = f" Did you mean {best[0]!r}?" if best else ""
+    return f"{hint} Known: {', '.join(names)}."
