@@ -1,0 +1,85 @@
+"""Methods by name: ``ritual``, ``ritual:alpha=2,transform=hflip``, and users' own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TypeVar
+
+from secondsight.errors import MethodError, nearest
+from secondsight.methods.base import Method, parse_value
+
+_METHODS: dict[str, type[Method]] = {}
+
+M = TypeVar("M", bound=type[Method])
+
+
+def register(name: str) -> Callable[[M], M]:
+    """Class decorator: make a method known by a name, in Python and on the command line.
+
+    Args:
+        name: The name; it must not contain ``:``, ``,``, ``=`` or blanks.
+
+    Raises:
+        MethodError: The name is taken by another class, or cannot be written on a command line.
+    """
+    if not name or set(name) & set(":,= \t\n"):
+        raise MethodError(f"A method cannot be called {name!r}: no blanks, ':', ',' or '='.")
+
+    def add(method: M) -> M:
+        taken = _METHODS.get(name)
+        if taken is not None and taken.__qualname__ != method.__qualname__:
+            raise MethodError(f"The method name {name!r} is taken by {taken.__qualname__}.")
+        if not (isinstance(method, type) and issubclass(method, Method)):
+            raise MethodError(f"{method!r} is not a subclass of secondsight.Method.")
+        if not dataclasses.is_dataclass(method) or not method.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+            raise MethodError(f"{method.__qualname__} must be a frozen dataclass.")
+        method.name = name
+        _METHODS[name] = method
+        return method
+
+    return add
+
+
+def names() -> list[str]:
+    """The names of all methods: regular first, controls last."""
+    return sorted(_METHODS, key=lambda name: (_METHODS[name].control, name != "regular", name))
+
+
+def controls() -> list[str]:
+    """The names of the controls: what a method must beat before its gain means anything."""
+    return [name for name in names() if _METHODS[name].control]
+
+
+def get(name: str) -> type[Method]:
+    """The class of a method.
+
+    Raises:
+        MethodError: No method has that name.
+    """
+    try:
+        return _METHODS[name]
+    except KeyError:
+        raise MethodError(f"No method is called {name!r}.{nearest(name, _METHODS)}") from None
+
+
+def create(spec: str | Method) -> Method:
+    """Make a method from text such as ``ritual:alpha=2,transform=hflip``.
+
+    Args:
+        spec: The text, or a method, which is returned as it is.
+
+    Raises:
+        MethodError: Unknown method or parameter, or a value of the wrong kind or out of range.
+    """
+    if isinstance(spec, Method):
+        return spec
+    name, _, rest = spec.strip().partition(":")
+    method = get(name.strip())
+    values = {}
+    for setting in filter(None, (part.strip() for part in rest.split(","))):
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise MethodError(f"{setting!r} in {spec!r} is not of the form name=value.")
+        values[key.strip()] = parse_value(method, key.strip(), text.strip())
+    return method(**values)

@@ -1,0 +1,188 @@
+"""Views: the ways in which a method looks at a sample. The first is always the original."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import Final, Protocol, runtime_checkable
+
+import torch
+from PIL import Image
+from torchvision.transforms import v2
+
+from secondsight.errors import MethodError, nearest
+from secondsight.sample import Sample
+
+
+@runtime_checkable
+class View(Protocol):
+    """What one branch of a method sees of a sample."""
+
+    @property
+    def name(self) -> str:
+        """A short name for tables and reports."""
+        ...
+
+    def apply(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """Make this view's sample from the original one.
+
+        Args:
+            sample: The original sample, its picture opened.
+            generator: The sample's own random numbers, on the CPU; every draw comes from it.
+
+        Returns:
+            The sample as this view sees it.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Original:
+    """The sample as it is."""
+
+    name: str = "original"
+
+    def apply(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """Return the sample itself."""
+        return sample
+
+
+TRANSFORMS: Final[dict[str, Callable[[Image.Image], Image.Image]]] = {
+    "hflip": v2.RandomHorizontalFlip(p=1.0),
+    "vflip": v2.RandomVerticalFlip(p=1.0),
+    "rotate": v2.RandomRotation(180),
+    "color": v2.ColorJitter(brightness=1, contrast=1, saturation=1, hue=0.5),
+    "blur": v2.GaussianBlur(kernel_size=13, sigma=(1.5, 2.0)),
+    "crop": v2.RandomResizedCrop(336),
+}
+"""RITUAL's transforms by name (arXiv 2405.17821), each applied to the picture as it was given."""
+
+_global_draw = threading.Lock()
+
+
+def _draw_and_apply(name: str, image: Image.Image, generator: torch.Generator) -> Image.Image:
+    """Apply a transform with numbers from `generator`.
+
+    torchvision draws from torch's global generator only, so that one is seeded, and put back.
+    """
+    seed = int(torch.randint(2**62, (), generator=generator))
+    with _global_draw, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return TRANSFORMS[name](image)
+
+
+@dataclass(frozen=True)
+class Transformed:
+    """The picture transformed before any preprocessing, as in RITUAL (arXiv 2405.17821).
+
+    Attributes:
+        transform: One of `TRANSFORMS`, or ``random`` to draw one of them uniformly per sample.
+    """
+
+    transform: str = "random"
+    name: str = "transformed"
+
+    def __post_init__(self) -> None:
+        known = ("random", *TRANSFORMS)
+        if self.transform not in known:
+            raise MethodError(
+                f"No transform is called {self.transform!r}.{nearest(self.transform, known)}"
+            )
+
+    def apply(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """Draw the transform and its numbers, and apply it to the picture."""
+        name = self.transform
+        if name == "random":
+            names = list(TRANSFORMS)
+            name = names[int(torch.randint(len(names), (), generator=generator))]
+        image = _draw_and_apply(name, sample.picture, generator)
+        return replace(sample, image=image, drawn=name)
+
+
+DIFFUSION_STEPS: Final = 1000
+
+
+@cache
+def diffusion_coefficients() -> tuple[torch.Tensor, torch.Tensor]:
+    """VCD's diffusion schedule (arXiv 2311.16922 and its code).
+
+    Returns:
+        How much of the picture and how much of the noise is left at each step: two float32
+        tensors of shape (1000,).
+    """
+    ramp = torch.linspace(-6, 6, DIFFUSION_STEPS)
+    betas = torch.sigmoid(ramp) * (0.5e-2 - 1e-5) + 1e-5
+    kept = torch.cumprod(1 - betas, dim=0)
+    return torch.sqrt(kept), torch.sqrt(1 - kept)
+
+
+def add_diffusion_noise(
+    pixels: torch.Tensor, step: int, generator: torch.Generator | None = None
+) -> torch.Tensor:
+    """Drown normalised pixels in noise, as VCD does (arXiv 2311.16922, equation 2).
+
+    Args:
+        pixels: Normalised pixel values of any shape, floating point.
+        step: The diffusion step, 0 to 999; later is noisier.
+        generator: Random numbers, on the CPU whatever the device of `pixels`, so that the noise
+            is the same everywhere; torch's global ones if left out.
+
+    Returns:
+        A tensor like `pixels`.
+    """
+    kept, noise = diffusion_coefficients()
+    drawn = torch.randn(pixels.shape, dtype=torch.float32, generator=generator)
+    noised = kept[step] * pixels.to("cpu", torch.float32) + noise[step] * drawn
+    return noised.to(pixels.device, pixels.dtype)
+
+
+@dataclass(frozen=True)
+class Noised:
+    """The normalised pixels drowned in diffusion noise, as in VCD (arXiv 2311.16922).
+
+    Attributes:
+        step: The diffusion step, 0 to 999.
+    """
+
+    step: int = 500
+    name: str = "noised"
+
+    def apply(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """Add the noise as a filter on the pixels; the draw is fixed here, once."""
+        _ = sample.picture  # noise without a picture is a mistake, named by this
+        seed = int(torch.randint(2**62, (), generator=generator))
+        noise = partial(_noise_from_seed, step=self.step, seed=seed)
+        return replace(sample, pixel_filter=noise, drawn=f"diffusion step {self.step}")
+
+
+def _noise_from_seed(pixels: torch.Tensor, *, step: int, seed: int) -> torch.Tensor:
+    return add_diffusion_noise(pixels, step, torch.Generator().manual_seed(seed))
+
+
+@dataclass(frozen=True)
+class NoImage:
+    """The prompt without the image: the template stays, the slot goes (arXiv 2403.14003)."""
+
+    name: str = "no image"
+
+    def apply(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """Take the picture away."""
+        return replace(sample, image=None)
+
+
+@dataclass(frozen=True)
+class DisturbedInstruction:
+    """The question behind a misleading role, as in instruction contrast (arXiv 2403.18715).
+
+    Attributes:
+        prefix: Written before the question.
+    """
+
+    prefix: str = "You are a confused object detector."
+    name: str = "disturbed instruction"
+
+    def apply(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """Put the prefix before the question."""
+        return replace(sample, question=f"{self.prefix} {sample.question}")
