@@ -1,0 +1,164 @@
+"""The loop: a callable for ``generate(custom_generate=...)`` that owns the decoding step only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import (
+    GenerationConfig,
+    LogitsProcessorList,
+    PreTrainedModel,
+    StoppingCriteriaList,
+    StopStringCriteria,
+)
+from transformers.generation import GenerateDecoderOnlyOutput
+
+from secondsight.decoding.collate import ModelInputs
+from secondsight.decoding.looks import Looks
+from secondsight.decoding.observer import Observer
+from secondsight.decoding.record import Record
+from secondsight.decoding.requests import from_generate, refuse_unsupported
+from secondsight.decoding.rows import Rows
+from secondsight.decoding.sampling import draw, generator
+from secondsight.decoding.schedule import Schedule
+from secondsight.decoding.tokenizers import tokenizer_of
+from secondsight.decoding.writer import Writer
+from secondsight.errors import UnsupportedError
+from secondsight.methods import Method, create
+from secondsight.sample import Sample
+
+
+def decode(
+    model: PreTrainedModel,
+    input_ids: torch.Tensor,
+    logits_processor: LogitsProcessorList,
+    stopping_criteria: StoppingCriteriaList,
+    generation_config: GenerationConfig,
+    method: str | Method = "regular",
+    views: Sequence[ModelInputs] = (),
+    seeds: Sequence[int] | None = None,
+    schedule: str = "auto",
+    observer: Observer | None = None,
+    stop_strings: str | list[str] | None = None,
+    **model_kwargs: Any,
+) -> GenerateDecoderOnlyOutput | torch.Tensor:
+    """Generate with a decoding method: ``model.generate(..., custom_generate=secondsight.decode)``.
+
+    `generate` prepares inputs, logits processors, stopping criteria and the streamer as usual;
+    greedy means the argmax of the combined scores, sampling draws from them.
+
+    Args:
+        model: Passed by `generate`.
+        input_ids: Passed by `generate`: the original view's ids, of shape (batch, tokens).
+        logits_processor: Passed by `generate`; sees the combined scores, after plausibility.
+        stopping_criteria: Passed by `generate`.
+        generation_config: Passed by `generate`.
+        method: A method or its text form, such as ``ritual:alpha=2``.
+        views: The model inputs of every view after the original, batch first, of any lengths, as
+            ``model.encode`` returns them.
+        seeds: One seed per sample for sampling; drawn from torch's global generator if left out.
+        schedule: ``auto``, ``joint`` or ``lazy``: when the views are read. The answer is the same.
+        observer: Called with every step; makes every view be read at every step.
+        stop_strings: As `generate`'s; needs a model loaded by `secondsight.load`.
+        **model_kwargs: Passed by `generate`: the original view's other inputs.
+
+    Returns:
+        What `generate` returns: ids, or transformers' output class, for the original view.
+
+    Raises:
+        UnsupportedError: The method needs another number of views; beam search; anything else
+            that could only be ignored.
+    """
+    asked = from_generate()
+    refuse_unsupported(generation_config, asked, model_kwargs)
+    if stop_strings is not None:
+        criterion = StopStringCriteria(tokenizer_of(model), stop_strings)
+        stopping_criteria = StoppingCriteriaList([*stopping_criteria, criterion])
+    chosen = create(method)
+    rows = Rows(
+        model,
+        [_original(input_ids, model_kwargs), *_others(views, len(input_ids), chosen)],
+        pad_id=_pad_id(model, generation_config),
+        max_new_tokens=generation_config.max_length - input_ids.shape[1],
+    )
+    record = Record(rows, generation_config, input_ids.shape[1])
+    watched = observer is not None or record.scores is not None
+    looks = Looks(rows, chosen, Schedule(schedule, watched=watched))
+    writer = Writer(input_ids, generation_config, stopping_criteria, asked.get("streamer"))
+    generators = _generators(seeds, len(input_ids)) if generation_config.do_sample else None
+
+    while not writer.finished:
+        look = looks.next(writer.steps, **record.options)
+        scores = look.scores(lambda masked: writer.process(logits_processor, masked))
+        if generators is None:
+            tokens = scores.argmax(dim=-1)
+        else:
+            tokens = draw(scores, generators, writer.active)
+        record.add(look, scores)
+        if observer is not None:
+            observer(look.as_step(writer.active, scores, tokens))
+        writer.write(tokens, record.scores)
+        rows.append(writer.last_tokens)
+        if not record.wanted:
+            rows.keep(writer.drop_finished())
+    return record.result(writer.close())
+
+
+def _original(input_ids: torch.Tensor, model_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The original view's inputs, less what the loop decides itself."""
+    ours = ("past_key_values", "use_cache", "output_attentions", "output_hidden_states")
+    kept = {key: value for key, value in model_kwargs.items() if key not in ours}
+    return {"input_ids": input_ids, **kept}
+
+
+def _others(views: Sequence[ModelInputs], batch: int, method: Method) -> list[dict[str, Any]]:
+    """The other views' inputs, repeated where `generate` returns several sequences per sample."""
+    needed = method.views(Sample(image=None, question=""))[1:]
+    if len(views) != len(needed):
+        names = ", ".join(view.name for view in needed) or "none"
+        raise UnsupportedError(
+            f"{method.spec} needs the inputs of {len(needed)} views besides the original "
+            f"({names}), and views= holds {len(views)}."
+        )
+    return [
+        _repeat(view, batch, name=wanted.name)
+        for view, wanted in zip(views, needed, strict=True)
+    ]
+
+
+def _repeat(view: ModelInputs, batch: int, *, name: str) -> dict[str, Any]:
+    rows = view["input_ids"].shape[0]
+    if rows == 0 or batch % rows:
+        raise UnsupportedError(
+            f"The view {name!r} has {rows} rows and the original {batch}: one per sample."
+        )
+    if rows == batch:
+        return dict(view)
+    return {
+        key: value.repeat_interleave(batch // rows, dim=0)
+        if isinstance(value, torch.Tensor) and value.shape[:1] == (rows,)
+        else value
+        for key, value in view.items()
+    }
+
+
+def _pad_id(model: PreTrainedModel, config: GenerationConfig) -> int:
+    """An id for padding that no model takes for an image slot, even behind the mask."""
+    slots = {
+        getattr(model.config, f"{kind}_token_id", None) for kind in ("image", "video", "audio")
+    }
+    pad = config._pad_token_tensor
+    candidates = [] if pad is None else [int(pad)]
+    return next(token for token in [*candidates, *range(len(slots) + 1)] if token not in slots)
+
+
+def _generators(seeds: Sequence[int] | None, batch: int) -> list[torch.Generator]:
+    if seeds is None:
+        seeds = torch.randint(2**62, (batch,)).tolist()
+    if len(seeds) != batch:
+        raise UnsupportedError(
+            f"There are {len(seeds)} seeds for {batch} samples: give one per sample."
+        )
+    return [generator(int(seed)) for seed in seeds]
