@@ -1,0 +1,1 @@
+"""How the bundled model was made; see README.md. Not installed with the package."""

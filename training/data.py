@@ -1,0 +1,242 @@
+"""Training batches: drawn scenes with many conversations packed into one sequence.
+
+A sequence is `[system prompt][image][conversation 1][conversation 2]...`. Each conversation sees
+the prompt and the image but none of the others, and its positions start right behind the image:
+to the model it is alone, exactly as at inference, while the image is encoded once for all.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from random import Random
+from typing import Iterator
+
+import numpy as np
+import sentencepiece
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance
+from torch.utils.data import IterableDataset
+
+from secondsight.benchmarks.stickers.catalog import CATEGORIES, COLOURS
+from secondsight.benchmarks.stickers.render import Rendering, render
+from secondsight.benchmarks.stickers.scene import Scene, make_scene
+
+from .dialogue import Dialogue, dialogues
+from .tokenizer import BUNDLED, SYSTEM
+from .unknown import unknown_picture
+
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+_FILL = tuple(int(255 * m) for m in MEAN)
+_CATEGORY = {c.name: i + 1 for i, c in enumerate(CATEGORIES)}
+_COLOUR = {name: i + 1 for i, name in enumerate(COLOURS)}
+EOS, IGNORE = 2, -100
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of the inputs.
+
+    Attributes:
+        image: Side of the square image in pixels.
+        patch: Side of a patch in pixels.
+        length: Tokens of a packed sequence, image included.
+    """
+
+    image: int = 160
+    patch: int = 16
+    length: int = 384
+
+    @property
+    def side(self) -> int:
+        """Patches along one side."""
+        return self.image // self.patch
+
+    @property
+    def patches(self) -> int:
+        """Patches of an image."""
+        return self.side**2
+
+
+def square(picture: Image.Image, side: int, fill: tuple[int, ...] = _FILL) -> Image.Image:
+    """Pads to a square with the mean colour, as LLaVA-1.5 does, and resizes."""
+    longest = max(picture.size)
+    if picture.width != picture.height:
+        canvas = Image.new(picture.mode, (longest, longest), fill if picture.mode == "RGB" else 0)
+        canvas.paste(
+            picture, ((longest - picture.width) // 2, (longest - picture.height) // 2)
+        )
+        picture = canvas
+    if longest != side:
+        method = Image.Resampling.BICUBIC if picture.mode == "RGB" else Image.Resampling.NEAREST
+        picture = picture.resize((side, side), method)
+    return picture
+
+
+def patch_targets(
+    scene: Scene, owner: NDArray[np.uint8], shape: Shape
+) -> NDArray[np.int64]:
+    """What each patch shows: (3, patches): category, colour, and whether a centre lies in it.
+
+    Category 0 is the background; colour 0 is an object without one colour, -100 the background.
+    """
+    n, p = shape.side, shape.patch
+    count = len(scene.objects)
+    cells = owner.reshape(n, p, n, p).transpose(0, 2, 1, 3).reshape(n * n, p * p)
+    flat = cells.astype(np.int64) + np.arange(n * n)[:, None] * (count + 1)
+    cover = np.bincount(flat.ravel(), minlength=n * n * (count + 1)).reshape(n * n, count + 1)
+    best = np.where(
+        cover[:, 1:].max(axis=1, initial=0) >= 0.2 * p * p,
+        cover[:, 1:].argmax(axis=1) + 1 if count else 0,
+        0,
+    )
+    category = np.array([0] + [_CATEGORY[o.category] for o in scene.objects])
+    colour = np.array([IGNORE] + [_COLOUR.get(o.colour or "", 0) for o in scene.objects])
+    centre = np.zeros(n * n, dtype=np.int64)
+    for number in range(1, count + 1):
+        ys, xs = np.nonzero(owner == number)
+        if len(xs):
+            x, y = (xs.min() + xs.max()) // 2, (ys.min() + ys.max()) // 2
+            centre[(y // p) * n + x // p] = 1
+    return np.stack([category[best], colour[best], centre])
+
+
+class Packer:
+    """Turns conversations into one packed sequence."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.sp = sentencepiece.SentencePieceProcessor(
+            model_file=str(BUNDLED / "tokenizer.model")
+        )
+        self.prefixes = [
+            [1, *self.sp.encode(text + " USER: ")]
+            for text in (SYSTEM, SYSTEM.replace("human", "user"))
+        ]
+        if len({len(p) for p in self.prefixes}) != 1:
+            raise ValueError("the system prompts must have equally many tokens")
+        self.start = len(self.prefixes[0])
+
+    def encode(self, dialogue: Dialogue) -> tuple[list[int], list[int]]:
+        """Ids of a conversation from behind the image on, and its labels."""
+        ids: list[int] = []
+        labels: list[int] = []
+        for number, (question, answer) in enumerate(dialogue.turns):
+            lead = "USER: " if number else "\n"
+            asked = self.sp.encode(f"{lead}{question} ASSISTANT:")
+            said = [*self.sp.encode(answer), EOS]
+            ids += asked + said
+            labels += [IGNORE] * len(asked) + said
+        return ids, labels
+
+    def pack(self, items: list[Dialogue], other_system: bool) -> dict[str, NDArray[np.int64]]:
+        """Packs as many of the conversations as fit.
+
+        Returns:
+            `ids`, `labels`, `positions` and `block`, each (length,). Block 0 is the prompt, 1 the
+            image, then one per conversation, negative for one without the image; -1 is padding.
+        """
+        shape = self.shape
+        ids = self.prefixes[other_system] + [0] * shape.patches
+        base = len(ids)
+        labels = [IGNORE] * base
+        positions = list(range(base))
+        block = [0] * self.start + [1] * shape.patches
+        number = 2
+        for item in items:
+            more, wanted = self.encode(item)
+            if len(ids) + len(more) > shape.length:
+                continue
+            first = self.start if item.blind else base
+            ids += more
+            labels += wanted
+            positions += range(first, first + len(more))
+            block += [-number if item.blind else number] * len(more)
+            number += 1
+        missing = shape.length - len(ids)
+        return {
+            "ids": np.array(ids + [0] * missing),
+            "labels": np.array(labels + [IGNORE] * missing),
+            "positions": np.array(positions + [0] * missing),
+            "block": np.array(block + [-1] * missing),
+        }
+
+
+def degrade(picture: Image.Image, rng: Random) -> Image.Image:
+    """What happens to pictures on their way: compression, light, colour."""
+    if rng.random() < 0.2:
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=rng.randint(35, 95))
+        picture = Image.open(buffer).convert("RGB")
+    if rng.random() < 0.2:
+        picture = ImageEnhance.Brightness(picture).enhance(rng.uniform(0.6, 1.35))
+    if rng.random() < 0.15:
+        picture = ImageEnhance.Color(picture).enhance(rng.uniform(0.6, 1.4))
+    return picture
+
+
+class Scenes(IterableDataset[dict[str, torch.Tensor]]):
+    """Batches without end, the same for the same seed and first step.
+
+    Args:
+        shape: Sizes.
+        batch: Pictures per batch.
+        seed: Seed; pictures of different seeds differ.
+        first: First step, to go on where a run stopped.
+        text: Whether to add conversations to the pictures.
+        unknown: Share of pictures without stickers.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        batch: int,
+        seed: int,
+        first: int = 0,
+        text: bool = True,
+        unknown: float = 0.05,
+    ) -> None:
+        self.shape = shape
+        self.batch = batch
+        self.seed = seed
+        self.first = first
+        self.text = text
+        self.unknown = unknown
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        worker = torch.utils.data.get_worker_info()
+        offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        packer = Packer(self.shape)
+        step = self.first + offset
+        while True:
+            rows = [
+                self._row(packer, step * self.batch + i) for i in range(self.batch)
+            ]
+            yield {k: torch.from_numpy(np.stack([row[k] for row in rows])) for k in rows[0]}
+            step += stride
+
+    def _row(self, packer: Packer, number: int) -> dict[str, NDArray[np.generic]]:
+        rng = Random(f"row/{self.seed}/{number}")
+        side = self.shape.image
+        long_side = rng.choice((side, side, side, side + side // 2))
+        scene = make_scene("train", self.seed * 100_000_000 + number)
+        if rng.random() < self.unknown:
+            picture = unknown_picture(f"{self.seed}/{number}", long_side)
+            owner = np.zeros((picture.height, picture.width), dtype=np.uint8)
+            scene = Scene("train", 0, picture.width, picture.height, None, "", 0, 0, 0, 1, 1)
+            drawn = Rendering(picture, owner)
+        else:
+            drawn = render(scene, long_side)
+        picture = square(degrade(drawn.image, rng), side)
+        owner = np.asarray(square(Image.fromarray(drawn.owner), side))
+        row: dict[str, NDArray[np.generic]] = {
+            "pixels": np.asarray(picture).transpose(2, 0, 1),
+            "targets": patch_targets(scene, owner, self.shape),
+        }
+        if self.text:
+            items = dialogues(scene, rng, 12)
+            row.update(packer.pack(items, rng.random() < 0.15))
+        return row
+

@@ -1,0 +1,148 @@
+"""The bundled model's shape, and the forward pass that training uses."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import (
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+)
+
+from secondsight.benchmarks.stickers.catalog import CATEGORIES, COLOURS
+
+from .data import IGNORE, MEAN, STD, Shape
+from .tokenizer import IMAGE_ID, PAD_ID, VOCABULARY
+
+
+def configuration(shape: Shape) -> LlavaConfig:
+    """The configuration: a LLaVA-1.5 in miniature.
+
+    The vision tower has one layer more than is used, because LLaVA reads the second-last one.
+    """
+    vision = CLIPVisionConfig(
+        hidden_size=192,
+        intermediate_size=768,
+        num_hidden_layers=7,
+        num_attention_heads=3,
+        image_size=shape.image,
+        patch_size=shape.patch,
+        projection_dim=192,
+    )
+    text = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=256,
+        intermediate_size=704,
+        num_hidden_layers=5,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=1024,
+        rms_norm_eps=1e-5,
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=PAD_ID,
+    )
+    return LlavaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=IMAGE_ID,
+        projector_hidden_act="gelu",
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="default",
+        image_seq_length=shape.patches,
+        tie_word_embeddings=True,
+    )
+
+
+class Trainee(nn.Module):
+    """The model with the heads that exist in training only: what each patch shows.
+
+    Args:
+        shape: Sizes of the inputs.
+        start: Tokens before the image.
+    """
+
+    def __init__(self, shape: Shape, start: int) -> None:
+        super().__init__()
+        self.shape = shape
+        self.start = start
+        self.llava = LlavaForConditionalGeneration(configuration(shape))
+        width = self.llava.config.vision_config.hidden_size
+        self.heads = nn.Linear(width, len(CATEGORIES) + 1 + len(COLOURS) + 1 + 2)
+        mean, std = (torch.tensor(v).view(1, 3, 1, 1) * 255 for v in (MEAN, STD))
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+
+    def see(self, pixels: Tensor) -> Tensor:
+        """Features of the second-last layer, without the class token: (batch, patches, width)."""
+        tower = self.llava.model.vision_tower
+        tower = getattr(tower, "vision_model", tower)
+        x = (pixels.float() - self.mean.float()) / self.std.float()
+        x = tower.pre_layrnorm(tower.embeddings(x.to(self.heads.weight.dtype)))
+        for layer in tower.encoder.layers[:-1]:
+            x = layer(x, None)
+            x = x[0] if isinstance(x, tuple) else x
+        return x[:, 1:]
+
+    def patch_loss(self, features: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss of the patch heads, and their accuracy on patches that show an object."""
+        n, k = len(CATEGORIES) + 1, len(COLOURS) + 1
+        logits = self.heads(features).float()
+        category, colour, centre = targets.unbind(1)
+        loss = F.cross_entropy(logits[..., :n].flatten(0, 1), category.flatten())
+        loss = loss + 0.5 * F.cross_entropy(
+            logits[..., n : n + k].flatten(0, 1), colour.flatten(), ignore_index=IGNORE
+        )
+        loss = loss + 0.5 * F.cross_entropy(logits[..., n + k :].flatten(0, 1), centre.flatten())
+        shown = category > 0
+        right = (logits[..., :n].argmax(-1) == category) & shown
+        return loss, right.sum() / shown.sum().clamp(min=1)
+
+    def read(
+        self, features: Tensor, ids: Tensor, positions: Tensor, block: Tensor
+    ) -> Tensor:
+        """Hidden states of the packed sequences: (batch, length, width)."""
+        model = self.llava.model
+        embeds = model.language_model.embed_tokens(ids)
+        image = model.multi_modal_projector(features)
+        start = self.start
+        embeds = torch.cat(
+            [embeds[:, :start], image, embeds[:, start + image.shape[1] :]], dim=1
+        )
+        mask = visible(block)
+        x = embeds
+        rotary = model.language_model.rotary_emb(x, positions)
+        for layer in model.language_model.layers:
+            x = layer(x, attention_mask=mask, position_ids=positions, position_embeddings=rotary)
+            x = x[0] if isinstance(x, tuple) else x
+        out: Tensor = model.language_model.norm(x)
+        return out
+
+    def text_loss(
+        self, hidden: Tensor, labels: Tensor, decisive: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean loss over the answers' tokens, with the predictions and targets of those.
+
+        The `decisive` token ids ("Yes", "No") count three times: one of them carries all that
+        an answer of ten tokens says.
+        """
+        target = labels[:, 1:]
+        wanted = target != IGNORE
+        logits = self.llava.lm_head(hidden[:, :-1][wanted]).float()
+        target = target[wanted]
+        weight = 1.0 + 2.0 * torch.isin(target, decisive)
+        loss = F.cross_entropy(logits, target, reduction="none")
+        return (loss * weight).sum() / weight.sum(), logits.argmax(-1), target
+
+
+def visible(block: Tensor) -> Tensor:
+    """Which tokens each token may see: (batch, 1, length, length) bool."""
+    length = block.shape[1]
+    own, other = block[:, :, None], block[:, None, :]
+    causal = torch.ones(length, length, dtype=torch.bool, device=block.device).tril()
+    seen = (own == other) | (other == 0) | ((other == 1) & (own > 1))
+    return (seen & causal)[:, None]

@@ -1,0 +1,223 @@
+"""Stage 3: train the bundled model from scratch.
+
+    python -m training.train --out build/training
+
+First the vision tower learns what each patch shows, then the whole model learns to talk while the
+patch heads keep the tower honest. Each stage lasts a given number of minutes: the learning rate
+follows the clock, so that a slower machine sees fewer pictures but ends well all the same.
+Interrupted, the same command goes on from the last checkpoint. Curves go to `curves.jsonl`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from .data import Packer, Scenes, Shape
+from .network import Trainee
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of training.
+
+    Attributes:
+        name: "see" or "talk".
+        minutes: How long it lasts.
+        batch: Pictures per step.
+        rate: Peak learning rate.
+        vision_rate: Peak learning rate of the vision tower.
+        final: Learning rate at the end, as a share of the peak.
+        warmup: Steps of warm-up.
+    """
+
+    name: str
+    minutes: float
+    batch: int
+    rate: float
+    vision_rate: float
+    final: float
+    warmup: int
+
+
+def stages(see: float, talk: float) -> tuple[Stage, Stage]:
+    """The two stages with their lengths in minutes."""
+    return (
+        Stage("see", see, 64, 1e-3, 1e-3, 0.4, 100),
+        Stage("talk", talk, 24, 1e-3, 4e-4, 0.0, 150),
+    )
+
+
+class Trainer:
+    """The model in bfloat16, its weights in float32, their average, and where training stands."""
+
+    def __init__(self, shape: Shape, seed: int, compiled: bool) -> None:
+        torch.manual_seed(seed)
+        self.shape = shape
+        self.seed = seed
+        self.packer = Packer(shape)
+        self.model = Trainee(shape, self.packer.start)
+        named = dict(self.model.named_parameters())
+        self.names = list(named)
+        self.master = [p.detach().clone() for p in named.values()]
+        self.average = [p.clone() for p in self.master]
+        self.model.to(torch.bfloat16)
+        self.params = list(self.model.parameters())
+        vision = [("vision_tower" in n or n.startswith("heads")) for n in self.names]
+        decay = [p.ndim > 1 for p in self.master]
+        groups = [
+            {
+                "params": [
+                    p for p, v, d in zip(self.master, vision, decay) if v == is_v and d == is_d
+                ],
+                "weight_decay": 0.05 if is_d else 0.0,
+                "vision": is_v,
+            }
+            for is_v in (True, False)
+            for is_d in (True, False)
+        ]
+        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), foreach=True)
+        pieces = ("Yes", "No")
+        self.decisive = torch.tensor([self.packer.sp.encode(p)[0] for p in pieces])
+        self.stage, self.step, self.seconds = 0, 0, 0.0
+        if compiled:
+            self.model.see = torch.compile(self.model.see)  # type: ignore[method-assign]
+            self.model.read = torch.compile(self.model.read)  # type: ignore[method-assign]
+
+    def losses(self, batch: dict[str, Tensor], talk: bool) -> tuple[Tensor, dict[str, float]]:
+        """The loss to minimise, and what to log."""
+        features = self.model.see(batch["pixels"])
+        patch, seen = self.model.patch_loss(features, batch["targets"])
+        log = {"patch_loss": patch.item(), "patch_accuracy": seen.item()}
+        if not talk:
+            return patch, log
+        hidden = self.model.read(features, batch["ids"], batch["positions"], batch["block"])
+        text, guess, target = self.model.text_loss(hidden, batch["labels"], self.decisive)
+        asked = torch.isin(target, self.decisive)
+        right = guess == target
+        log |= {
+            "text_loss": text.item(),
+            "token_accuracy": right.float().mean().item(),
+            "yes_no_accuracy": right[asked].float().mean().item(),
+        }
+        return text + 0.3 * patch, log
+
+    def update(self, loss: Tensor, rate: float, vision_rate: float, keep: float) -> None:
+        """One step of AdamW on the float32 weights, and of their average."""
+        for p in self.params:
+            p.grad = None
+        loss.backward()  # type: ignore[no-untyped-call]
+        for p, w in zip(self.params, self.master):
+            w.grad = torch.zeros_like(w) if p.grad is None else p.grad.float()
+        torch.nn.utils.clip_grad_norm_(self.master, 1.0, foreach=True)
+        for group in self.optimizer.param_groups:
+            group["lr"] = vision_rate if group["vision"] else rate
+        self.optimizer.step()
+        with torch.no_grad():
+            torch._foreach_copy_(self.params, self.master)
+            torch._foreach_lerp_(self.average, self.master, 1.0 - keep)
+
+    def state(self) -> dict[str, Any]:
+        """All that is needed to go on."""
+        return {
+            "names": self.names, "master": self.master, "average": self.average,
+            "optimizer": self.optimizer.state_dict(), "stage": self.stage, "step": self.step,
+            "seconds": self.seconds,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes back to a saved state."""
+        with torch.no_grad():
+            torch._foreach_copy_(self.master, state["master"])
+            torch._foreach_copy_(self.average, state["average"])
+            torch._foreach_copy_(self.params, self.master)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.stage, self.step, self.seconds = state["stage"], state["step"], state["seconds"]
+
+
+def save(trainer: Trainer, path: Path) -> None:
+    """Writes a checkpoint; the old one stays until the new one is whole."""
+    partial = path.with_suffix(".part")
+    torch.save(trainer.state(), partial)
+    os.replace(partial, path)
+
+
+def run(trainer: Trainer, plan: tuple[Stage, ...], out: Path, every: int, unknown: float) -> None:
+    """Goes through the stages from where the trainer stands."""
+    checkpoint = out / "checkpoint.pt"
+    while trainer.stage < len(plan):
+        stage = plan[trainer.stage]
+        budget = 60.0 * stage.minutes
+        talk = stage.name == "talk"
+        data = Scenes(
+            trainer.shape, stage.batch, trainer.seed + 10 * trainer.stage, trainer.step, talk,
+            unknown,
+        )
+        loader = DataLoader(data, batch_size=None, num_workers=1, prefetch_factor=8)
+        saved = last = time.monotonic()
+        sums: dict[str, float] = {}
+        for batch in loader:
+            progress = trainer.seconds / budget
+            if progress >= 1.0:
+                break
+            shape = stage.final + (1 - stage.final) * 0.5 * (1 + math.cos(math.pi * progress))
+            shape *= min(1.0, (trainer.step + 1) / stage.warmup)
+            loss, log = trainer.losses(batch, talk)
+            keep = min(0.998, (trainer.step + 1) / (trainer.step + 10))
+            trainer.update(loss, stage.rate * shape, stage.vision_rate * shape, keep)
+            trainer.step += 1
+            now = time.monotonic()
+            trainer.seconds += now - last
+            last = now
+            for key, value in log.items():
+                sums[key] = sums.get(key, 0.0) + value
+            if trainer.step % every == 0:
+                line = {"stage": stage.name, "step": trainer.step,
+                        "seconds": round(trainer.seconds, 1),
+                        "rate": round(stage.rate * shape, 7),
+                        **{k: round(v / every, 4) for k, v in sums.items()}}
+                sums = {}
+                with (out / "curves.jsonl").open("a") as file:
+                    file.write(json.dumps(line) + "\n")
+                print(line, flush=True)
+            if now - saved > 120:
+                save(trainer, checkpoint)
+                saved = last = time.monotonic()
+        trainer.stage, trainer.step, trainer.seconds = trainer.stage + 1, 0, 0.0
+        save(trainer, checkpoint)
+        save(trainer, out / f"after_{stage.name}.pt")
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("build/training"))
+    parser.add_argument("--see", type=float, default=16, help="minutes of the first stage")
+    parser.add_argument("--talk", type=float, default=68, help="minutes of the second stage")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--every", type=int, default=20, help="steps between two log lines")
+    parser.add_argument("--unknown", type=float, default=0.05,
+                        help="share of pictures without stickers")
+    parser.add_argument("--no-compile", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(Shape(), args.seed, not args.no_compile)
+    if (args.out / "checkpoint.pt").exists():
+        trainer.restore(torch.load(args.out / "checkpoint.pt", weights_only=True))
+    run(trainer, stages(args.see, args.talk), args.out, args.every, args.unknown)
+
+
+if __name__ == "__main__":
+    main()
