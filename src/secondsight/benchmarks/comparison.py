@@ -1,0 +1,386 @@
+"""Methods against regular decoding and against their controls, with what the figures support.
+
+Contrasting views sharpens a distribution and cuts off its tail; a model that is merely sharpened
+and cut (the controls) errs less too. So a method is only called better when it beats the best of
+its controls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from secondsight.benchmarks.base import Benchmark, Item
+from secondsight.benchmarks.counts import Array, Counts
+from secondsight.benchmarks.statistics import (
+    CONFIDENCE,
+    RESAMPLES,
+    Resampled,
+    bootstrap_p,
+    holm,
+    images_needed,
+    mcnemar_p,
+    resample_images,
+)
+from secondsight.benchmarks.yesno import NO, YES
+
+REGULAR = "regular"
+_COUNTS_ONLY = ("n", "unparsed", "other", "answers")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric: mean over the seeds, its interval over images, and each seed's value."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    seeds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A method against another on the same questions, in the primary metric.
+
+    Attributes:
+        against: The other method.
+        difference: Method minus other.
+        low: Lower end of the 95% interval, by paired bootstrap over images.
+        high: Upper end.
+        test: ``mcnemar`` for yes/no answers, else ``paired bootstrap``.
+        p: Its p-value.
+        p_holm: The p-value after Holm's correction over the table.
+        gained: Questions that only the method has right, averaged over seeds (McNemar).
+        lost: Questions that only the other has right.
+        images_needed: Images needed to tell such a difference from none.
+    """
+
+    against: str
+    difference: float
+    low: float | None
+    high: float | None
+    test: str
+    p: float
+    p_holm: float
+    gained: float | None
+    lost: float | None
+    images_needed: int | None
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """Answers that changed against regular decoding, summed over seeds.
+
+    Attributes:
+        yes_to_no: Answers that were yes and are no.
+        yes_to_no_right: Those of them that are right now.
+        no_to_yes: Answers that were no and are yes.
+        no_to_yes_right: Those of them that are right now.
+    """
+
+    yes_to_no: int
+    yes_to_no_right: int
+    no_to_yes: int
+    no_to_yes_right: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method in the table."""
+
+    method: str
+    control: bool
+    metrics: Mapping[str, Estimate]
+    versus_regular: Paired | None
+    versus_best_control: Paired | None
+    transitions: Transitions | None
+    verdict: str | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The table of one run.
+
+    Attributes:
+        benchmark: The benchmark's name.
+        primary: The metric of the comparisons.
+        higher_is_better: Whether more of it is better.
+        headline: The metrics to show, most important first.
+        items: Questions.
+        images: Images.
+        seeds: The seeds.
+        resamples: Resamples of the bootstrap.
+        rows: The methods, regular first, then the others, then the controls.
+        warnings: What a reader should know.
+    """
+
+    benchmark: str
+    primary: str
+    higher_is_better: bool
+    headline: tuple[str, ...]
+    items: int
+    images: int
+    seeds: tuple[int, ...]
+    resamples: int
+    rows: tuple[Row, ...]
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, as ``scores.schema.json`` describes it."""
+        return {"schema_version": 1, "confidence": CONFIDENCE, **asdict(self)}
+
+
+def compare(
+    benchmark: Benchmark,
+    items: Sequence[Item],
+    answers: Mapping[str, Mapping[int, Sequence[str]]],
+    controls: Sequence[str] = (),
+    *,
+    resamples: int = RESAMPLES,
+    warnings: Sequence[str] = (),
+) -> Comparison:
+    """Scores all methods and compares them.
+
+    Args:
+        benchmark: The benchmark.
+        items: Its items.
+        answers: For each method (``regular`` among them) and seed the texts, in the items' order.
+        controls: Those methods that are controls.
+        resamples: Resamples of the bootstrap.
+        warnings: Notes to hand on.
+    """
+    counts = {
+        method: {seed: benchmark.count(items, texts) for seed, texts in by_seed.items()}
+        for method, by_seed in answers.items()
+    }
+    seeds = tuple(next(iter(answers.values())))
+    table = _Table(benchmark, items, counts, seeds)
+    pairs = _pairs(table, controls)
+    resampled = resample_images(
+        lambda weights: table.quantities(weights, pairs), table.images, resamples=resamples
+    )
+    paired = _paired(table, pairs, resampled)
+    rows = [
+        _row(table, method, method in controls, resampled, paired, bool(controls))
+        for method in table.methods
+    ]
+    notes = dict.fromkeys(
+        f"{method}: {warning}"
+        for method, by_seed in counts.items()
+        for count in by_seed.values()
+        for warning in count.warnings
+    )
+    return Comparison(
+        benchmark=benchmark.name,
+        primary=benchmark.primary,
+        higher_is_better=benchmark.higher_is_better,
+        headline=tuple(name for name in benchmark.headline if name in table.metrics),
+        items=len(items),
+        images=table.images,
+        seeds=seeds,
+        resamples=resamples,
+        rows=tuple(rows),
+        warnings=(*warnings, *notes),
+    )
+
+
+class _Table:
+    """Counts of all methods by image, and the metrics under any weighting of the images."""
+
+    def __init__(
+        self,
+        benchmark: Benchmark,
+        items: Sequence[Item],
+        counts: Mapping[str, Mapping[int, Counts]],
+        seeds: tuple[int, ...],
+    ) -> None:
+        self.benchmark, self.items, self.counts, self.seeds = benchmark, items, counts, seeds
+        self.methods = tuple(counts)
+        index = {image: i for i, image in enumerate(dict.fromkeys(i.image_id for i in items))}
+        self.images = len(index)
+        self._image_of = np.array([index[item.image_id] for item in items], dtype=np.int64)
+        self._columns = tuple(next(iter(next(iter(counts.values())).values())).columns)
+        # (images, seeds * columns) per method: one product with the weights gives all sums.
+        self._by_image = {
+            method: np.concatenate([self._summed(by_seed[seed]) for seed in seeds], axis=1)
+            for method, by_seed in counts.items()
+        }
+        self.point = {
+            method: self.values(method, np.ones((1, self.images))) for method in self.methods
+        }
+        self.metrics = tuple(
+            name
+            for name in next(iter(self.point.values()))
+            if name.rpartition(".")[2] not in _COUNTS_ONLY
+        )
+
+    def _summed(self, counts: Counts) -> Array:
+        return np.stack(
+            [
+                np.bincount(self._image_of, weights=counts.columns[name], minlength=self.images)
+                for name in self._columns
+            ],
+            axis=1,
+        )
+
+    def values(self, method: str, weights: Array) -> dict[str, Array]:
+        """Every metric, shaped (weightings, seeds)."""
+        sums = (weights @ self._by_image[method]).reshape(
+            len(weights), len(self.seeds), len(self._columns)
+        )
+        return self.benchmark.metrics(
+            {name: sums[:, :, index] for index, name in enumerate(self._columns)}
+        )
+
+    def quantities(self, weights: Array, pairs: Sequence[tuple[str, str]]) -> Array:
+        """Metrics of all methods, then differences of all pairs: (quantities, weightings)."""
+        values = {method: self.values(method, weights) for method in self.methods}
+        means = [
+            values[method][name].mean(axis=1) for method in self.methods for name in self.metrics
+        ]
+        primary = {m: v[self.benchmark.primary].mean(axis=1) for m, v in values.items()}
+        return np.stack([*means, *(primary[one] - primary[other] for one, other in pairs)])
+
+    def primary(self, method: str) -> float:
+        """The primary metric's mean over the seeds."""
+        return float(self.point[method][self.benchmark.primary].mean())
+
+    def better(self, difference: float) -> float:
+        """A difference with its sign turned so that more is better."""
+        return difference if self.benchmark.higher_is_better else -difference
+
+
+def _pairs(table: _Table, controls: Sequence[str]) -> list[tuple[str, str]]:
+    """Each method against regular and against the best control."""
+    compared = [m for m in table.methods if m != REGULAR and m not in controls]
+    present = [method for method in controls if method in table.methods]
+    against = [REGULAR] if REGULAR in table.methods else []
+    if present:
+        against.append(max(present, key=lambda method: table.better(table.primary(method))))
+    return [(method, other) for method in compared for other in against]
+
+
+def _paired(
+    table: _Table, pairs: Sequence[tuple[str, str]], resampled: Resampled | None
+) -> dict[tuple[str, str], Paired]:
+    offset = len(table.methods) * len(table.metrics)
+    found = []
+    for number, (method, other) in enumerate(pairs):
+        difference = table.primary(method) - table.primary(other)
+        position = offset + number
+        changes = _changes(table, method, other)
+        if changes is not None:
+            p = mcnemar_p(*changes)
+        else:
+            p = 1.0 if resampled is None else bootstrap_p(resampled.draws[position])
+        found.append(
+            Paired(
+                against=other,
+                difference=difference,
+                low=None if resampled is None else float(resampled.low[position]),
+                high=None if resampled is None else float(resampled.high[position]),
+                test="paired bootstrap" if changes is None else "mcnemar",
+                p=p,
+                p_holm=p,
+                gained=None if changes is None else changes[0],
+                lost=None if changes is None else changes[1],
+                images_needed=None
+                if resampled is None
+                else images_needed(difference, float(resampled.error[position]), table.images),
+            )
+        )
+    corrected = holm([pair.p for pair in found])
+    return {
+        key: replace(pair, p_holm=p) for key, pair, p in zip(pairs, found, corrected, strict=True)
+    }
+
+
+def _changes(table: _Table, method: str, other: str) -> tuple[float, float] | None:
+    """Questions gained and lost, averaged over seeds; None where answers are not yes or no."""
+    one, two = table.counts[method], table.counts[other]
+    if any(counts.predictions is None for counts in (*one.values(), *two.values())):
+        return None
+    gained = lost = 0.0
+    for seed in table.seeds:
+        right, before = one[seed].columns["correct"], two[seed].columns["correct"]
+        gained += float(np.sum(right > before))
+        lost += float(np.sum(right < before))
+    return gained / len(table.seeds), lost / len(table.seeds)
+
+
+def _transitions(table: _Table, method: str) -> Transitions | None:
+    if method == REGULAR or REGULAR not in table.methods:
+        return None
+    tally = dict.fromkeys(((YES, NO, 0), (YES, NO, 1), (NO, YES, 0), (NO, YES, 1)), 0)
+    for seed in table.seeds:
+        before, now = table.counts[REGULAR][seed], table.counts[method][seed]
+        if before.predictions is None or now.predictions is None:
+            return None
+        for was, became, right in zip(
+            before.predictions, now.predictions, now.columns["correct"], strict=True
+        ):
+            if (was, became, int(right)) in tally:
+                tally[was, became, int(right)] += 1
+    return Transitions(
+        yes_to_no=tally[YES, NO, 0] + tally[YES, NO, 1],
+        yes_to_no_right=tally[YES, NO, 1],
+        no_to_yes=tally[NO, YES, 0] + tally[NO, YES, 1],
+        no_to_yes_right=tally[NO, YES, 1],
+    )
+
+
+def _row(
+    table: _Table,
+    method: str,
+    control: bool,
+    resampled: Resampled | None,
+    paired: Mapping[tuple[str, str], Paired],
+    with_controls: bool,
+) -> Row:
+    first = table.methods.index(method) * len(table.metrics)
+    metrics = {
+        name: Estimate(
+            mean=float(table.point[method][name].mean()),
+            low=None if resampled is None else float(resampled.low[first + number]),
+            high=None if resampled is None else float(resampled.high[first + number]),
+            seeds=tuple(float(value) for value in table.point[method][name][0]),
+        )
+        for number, name in enumerate(table.metrics)
+    }
+    mine = [pair for (one, _), pair in paired.items() if one == method]
+    regular = next((pair for pair in mine if pair.against == REGULAR), None)
+    best = next((pair for pair in mine if pair.against != REGULAR), None)
+    return Row(
+        method=method,
+        control=control,
+        metrics=metrics,
+        versus_regular=regular,
+        versus_best_control=best,
+        transitions=_transitions(table, method),
+        verdict=_verdict(table, regular, best, with_controls)
+        if method != REGULAR and not control
+        else None,
+    )
+
+
+def _verdict(
+    table: _Table, regular: Paired | None, best: Paired | None, with_controls: bool
+) -> str:
+    """What the figures support, in words."""
+    if best is None or not with_controls:
+        return "controls were not run"
+    alpha = 1 - CONFIDENCE
+    gain = table.better(best.difference)
+    if gain > 0 and best.p_holm < alpha:
+        return "better than its controls"
+    beats_regular = (
+        regular is not None and regular.p_holm < alpha and table.better(regular.difference) > 0
+    )
+    if gain <= 0 and (beats_regular or best.p_holm < alpha):
+        return "no better than sharpening"
+    if best.images_needed is None:
+        return "not distinguishable at this size (no difference seen)"
+    return f"not distinguishable at this size (n needed: {best.images_needed} images)"

@@ -1,0 +1,128 @@
+"""Intervals and tests, by scipy and statsmodels.
+
+Questions about one image are not independent, so everything is resampled by image. Several
+seeds of one method are no more questions: they are averaged, never counted as further evidence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import bootstrap
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import NormalIndPower
+
+Array = npt.NDArray[np.float64]
+
+CONFIDENCE = 0.95
+RESAMPLES = 9999
+_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Bootstrap of several quantities over the same resamples of images.
+
+    Attributes:
+        low: Lower ends of the percentile intervals, one per quantity.
+        high: Upper ends.
+        error: Standard errors.
+        draws: The quantities in each resample, shaped (quantities, resamples).
+    """
+
+    low: Array
+    high: Array
+    error: Array
+    draws: Array
+
+
+def resample_images(
+    quantities: Callable[[Array], Array], images: int, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Resampled | None:
+    """Percentile bootstrap over images.
+
+    Args:
+        quantities: From weights shaped (resamples, images), which say how often each image was
+            drawn, to quantities shaped (quantities, resamples).
+        images: How many images there are.
+        resamples: How many resamples to draw.
+        seed: Seeds the resampling.
+
+    Returns:
+        The intervals, or None with fewer than two images, where there is nothing to resample.
+    """
+    if images < 2:
+        return None
+
+    def statistic(indices: npt.NDArray[np.int64], axis: int = -1) -> Array:
+        rows = np.atleast_2d(indices)
+        offsets = images * np.arange(len(rows))[:, None]
+        drawn = np.bincount((rows + offsets).ravel(), minlength=images * len(rows))
+        found = quantities(drawn.reshape(len(rows), images).astype(np.float64))
+        return found if indices.ndim > 1 else found[:, 0]
+
+    result = bootstrap(
+        (np.arange(images),),
+        statistic,
+        n_resamples=resamples,
+        batch=_BATCH,
+        vectorized=True,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    interval = result.confidence_interval
+    return Resampled(
+        np.asarray(interval.low),
+        np.asarray(interval.high),
+        np.asarray(result.standard_error),
+        np.asarray(result.bootstrap_distribution),
+    )
+
+
+def bootstrap_p(draws: Array) -> float:
+    """Two-sided p-value of a paired bootstrap: how rarely a resampled difference crosses 0."""
+    crossed = min(int(np.sum(draws <= 0)), int(np.sum(draws >= 0)))
+    return min(1.0, 2 * (crossed + 1) / (len(draws) + 1))
+
+
+def mcnemar_p(gained: float, lost: float) -> float:
+    """Exact McNemar test.
+
+    Args:
+        gained: Questions that only the method answers right, averaged over seeds.
+        lost: Questions that only the other answers right, averaged over seeds.
+    """
+    table = [[0, round(gained)], [round(lost), 0]]
+    return float(mcnemar(table, exact=True).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's correction over all comparisons of a table."""
+    if not p_values:
+        return []
+    return [float(p) for p in multipletests(p_values, method="holm")[1]]
+
+
+def images_needed(difference: float, error: float, images: int) -> int | None:
+    """Images needed to tell a difference of this size from none (alpha 0.05, power 0.8).
+
+    Args:
+        difference: The difference observed.
+        error: Its standard error by the bootstrap.
+        images: The images that it was observed on.
+
+    Returns:
+        The number, or None where no difference was observed.
+    """
+    if difference == 0 or error == 0:
+        return None
+    effect = abs(difference) / (error * math.sqrt(images))
+    # ratio=0 makes this a one-sample test: the paired differences against 0.
+    needed = NormalIndPower().solve_power(effect, alpha=1 - CONFIDENCE, power=0.8, ratio=0)
+    return math.ceil(float(np.squeeze(needed)))

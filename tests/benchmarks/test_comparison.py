@@ -1,0 +1,190 @@
+"""The comparison table and its verdicts."""
+
+import json
+
+import pytest
+
+from secondsight.benchmarks import Item, create
+from secondsight.benchmarks.comparison import Comparison, Row, compare
+
+CONTROLS = ("greedy", "sharpened")
+
+
+def items(images: int, per_image: int = 2) -> list[Item]:
+    """Questions whose labels alternate yes, no."""
+    return [
+        Item(f"{image}-{q}", str(image), None, "?", {"label": "no" if q % 2 else "yes"})  # type: ignore[arg-type]
+        for image in range(images)
+        for q in range(per_image)
+    ]
+
+
+def texts(asked: list[Item], wrong: set[int]) -> list[str]:
+    flip = {"yes": "no", "no": "yes"}
+    return [
+        flip[item.truth["label"]] if number in wrong else item.truth["label"]
+        for number, item in enumerate(asked)
+    ]
+
+
+def table(wrong: dict[str, list[set[int]]], images: int = 60, controls=CONTROLS) -> Comparison:
+    """A comparison in which each method errs at the given questions, seed by seed."""
+    asked = items(images)
+    answers = {
+        method: {seed: texts(asked, errors) for seed, errors in enumerate(by_seed)}
+        for method, by_seed in wrong.items()
+    }
+    return compare(create("pope"), asked, answers, controls, resamples=999)
+
+
+def row(comparison: Comparison, method: str) -> Row:
+    return next(row for row in comparison.rows if row.method == method)
+
+
+SEVENTY, SIXTY, FORTY, NONE = set(range(70)), set(range(60)), set(range(40)), set()
+
+
+def test_better_than_its_controls() -> None:
+    found = row(
+        table({"regular": [SEVENTY], "m": [NONE], "greedy": [FORTY], "sharpened": [SIXTY]}), "m"
+    )
+    assert found.verdict == "better than its controls"
+    assert found.versus_best_control is not None
+    assert found.versus_best_control.against == "greedy"
+    assert found.versus_best_control.difference == pytest.approx(40 / 120)
+    assert (found.versus_best_control.gained, found.versus_best_control.lost) == (40, 0)
+    assert found.versus_regular is not None
+    assert found.versus_regular.p == pytest.approx(2 / 2**70)
+
+
+def test_no_better_than_sharpening() -> None:
+    comparison = table(
+        {"regular": [SEVENTY], "m": [FORTY], "greedy": [FORTY], "sharpened": [SIXTY]}
+    )
+    assert row(comparison, "m").verdict == "no better than sharpening"
+
+
+def test_worse_than_a_control_is_no_better_than_sharpening() -> None:
+    comparison = table(
+        {"regular": [SEVENTY], "m": [SEVENTY], "greedy": [NONE], "sharpened": [SIXTY]}
+    )
+    assert row(comparison, "m").verdict == "no better than sharpening"
+
+
+def test_not_distinguishable_says_how_many_images() -> None:
+    found = row(
+        table({"regular": [{0, 1, 2}], "m": [{0}], "greedy": [{1, 2}], "sharpened": [{0, 4}]}), "m"
+    )
+    assert found.versus_best_control is not None
+    needed = found.versus_best_control.images_needed
+    assert needed is not None
+    assert needed > 60
+    assert found.verdict == f"not distinguishable at this size (n needed: {needed} images)"
+    same = row(table({"regular": [NONE], "m": [NONE], "greedy": [NONE], "sharpened": [NONE]}), "m")
+    assert same.verdict == "not distinguishable at this size (no difference seen)"
+
+
+def test_without_controls_no_verdict_is_given() -> None:
+    found = row(table({"regular": [SEVENTY], "m": [NONE]}, controls=()), "m")
+    assert found.verdict == "controls were not run"
+    assert found.versus_best_control is None
+
+
+def test_holm_covers_the_whole_table() -> None:
+    comparison = table(
+        {"regular": [SEVENTY], "m": [NONE], "k": [FORTY], "greedy": [FORTY], "sharpened": [SIXTY]}
+    )
+    pairs = [
+        pair
+        for method in ("m", "k")
+        for pair in (
+            row(comparison, method).versus_regular,
+            row(comparison, method).versus_best_control,
+        )
+        if pair is not None
+    ]
+    smallest = min(pairs, key=lambda pair: pair.p)
+    assert smallest.p_holm == pytest.approx(4 * smallest.p)
+    assert all(pair.p_holm >= pair.p for pair in pairs)
+
+
+def test_seeds_are_averaged_and_add_no_questions() -> None:
+    once = row(
+        table({"regular": [FORTY], "m": [NONE], "greedy": [FORTY], "sharpened": [SIXTY]}), "m"
+    )
+    thrice = row(
+        table(
+            {
+                "regular": [FORTY] * 3,
+                "m": [NONE] * 3,
+                "greedy": [FORTY] * 3,
+                "sharpened": [SIXTY] * 3,
+            }
+        ),
+        "m",
+    )
+    assert thrice.versus_regular == once.versus_regular
+    mixed = row(
+        table({"regular": [NONE, FORTY], "greedy": [FORTY] * 2, "sharpened": [SIXTY] * 2}),
+        "regular",
+    )
+    assert mixed.metrics["accuracy"].seeds == (1.0, pytest.approx(80 / 120))
+    assert mixed.metrics["accuracy"].mean == pytest.approx(100 / 120)
+
+
+def test_transitions_by_hand() -> None:
+    # Question 0 (label yes) and 1 (no) wrong before, 2 (yes) and 3 (no) wrong now.
+    found = row(
+        table({"regular": [{0, 1}], "m": [{2, 3}], "greedy": [NONE]}, controls=("greedy",)), "m"
+    )
+    assert found.transitions is not None
+    assert found.transitions.yes_to_no == 2  # 1 (right now), 2 (wrong now)
+    assert found.transitions.yes_to_no_right == 1
+    assert found.transitions.no_to_yes == 2
+    assert found.transitions.no_to_yes_right == 1
+
+
+def test_interval_is_over_images_not_over_questions() -> None:
+    # All questions of an image right or all wrong: 20 images, however many questions each.
+    few = compare_by_image(2)
+    many = compare_by_image(20)
+    assert many.low is not None
+    assert few.low is not None
+    assert many.low == pytest.approx(few.low, abs=0.02)
+    assert many.low < 0.35
+
+
+def compare_by_image(per_image: int):
+    asked = items(20, per_image)
+    wrong = {n for n, item in enumerate(asked) if int(item.image_id) % 2}
+    found = compare(create("pope"), asked, {"regular": {0: texts(asked, wrong)}}, resamples=999)
+    return found.rows[0].metrics["accuracy"]
+
+
+def test_captions_are_compared_by_paired_bootstrap() -> None:
+    benchmark = create("chair")
+    asked = [Item(str(n), str(n), None, "?", {"present": ["dog"]}) for n in range(40)]  # type: ignore[arg-type]
+    answers = {
+        "regular": {0: ["A dog and a cat."] * 40},
+        "m": {0: ["A dog."] * 40},
+        "greedy": {0: ["A dog and a cat."] * 40},
+    }
+    found = row(compare(benchmark, asked, answers, ("greedy",), resamples=999), "m")
+    assert found.verdict == "better than its controls"
+    assert found.versus_regular is not None
+    assert found.versus_regular.test == "paired bootstrap"
+    assert found.versus_regular.difference == -0.5
+    assert found.transitions is None
+    assert {"recall", "mean_length"} <= set(found.metrics)
+
+
+def test_one_image_gives_no_interval() -> None:
+    asked = items(1)
+    found = compare(create("pope"), asked, {"regular": {0: texts(asked, {0})}})
+    assert found.rows[0].metrics["accuracy"].low is None
+    assert found.rows[0].metrics["accuracy"].mean == 0.5
+
+
+def test_result_is_json_ready() -> None:
+    comparison = table({"regular": [SEVENTY], "m": [NONE], "greedy": [FORTY], "sharpened": [SIXTY]})
+    assert json.loads(json.dumps(comparison.to_dict()))["rows"][1]["verdict"]
