@@ -191,7 +191,5 @@ def tokenize_with_images(prompt: str | Prompt, tokenizer: PreTrainedTokenizerBas
         elif part is Mark.END:
             ids.append(tokenizer.eos_token_id)
         else:
-            ids += tokenizer(
-                part, add_special_tokens=False, split_special_tokens=True
-            ).input_ids
+            ids += tokenizer(part, add_special_tokens=False, split_special_tokens=True).input_ids
     return ids

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
+from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 ModelInputs = Mapping[str, Any]
@@ -14,6 +15,16 @@ ModelInputs = Mapping[str, Any]
 
 TOKEN_ALIGNED: Final = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
 """Inputs with one value per token of the prompt, of shape (batch, tokens)."""
+
+
+def padding_id(model: PreTrainedModel) -> int:
+    """An id to pad with that the model does not take for an image slot, even behind the mask."""
+    slots = {
+        getattr(model.config, f"{kind}_token_id", None) for kind in ("image", "video", "audio")
+    }
+    pad = model.generation_config.pad_token_id
+    candidates = [*([] if pad is None else [pad]), *range(len(slots) + 1)]
+    return next(token for token in candidates if token not in slots)
 
 
 def join(batches: Sequence[ModelInputs], pad_id: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from transformers import (
 )
 from transformers.generation import GenerateDecoderOnlyOutput
 
-from secondsight.decoding.collate import ModelInputs
+from secondsight.decoding.collate import ModelInputs, padding_id
 from secondsight.decoding.looks import Looks
 from secondsight.decoding.observer import Observer
 from secondsight.decoding.record import Record
@@ -37,7 +37,7 @@ def decode(
     stopping_criteria: StoppingCriteriaList,
     generation_config: GenerationConfig,
     method: str | Method = "regular",
-    views: Sequence[ModelInputs] = (),
+    views: Sequence[ModelInputs | Sequence[ModelInputs]] = (),
     seeds: Sequence[int] | None = None,
     schedule: str = "auto",
     observer: Observer | None = None,
@@ -56,8 +56,8 @@ def decode(
         stopping_criteria: Passed by `generate`.
         generation_config: Passed by `generate`.
         method: A method or its text form, such as ``ritual:alpha=2``.
-        views: The model inputs of every view after the original, batch first, of any lengths, as
-            ``model.encode`` returns them.
+        views: The model inputs of every view after the original, as ``model.encode`` returns
+            them, of any lengths: batch first, or a list with the inputs of each sample.
         seeds: One seed per sample for sampling; drawn from torch's global generator if left out.
         schedule: ``auto``, ``joint`` or ``lazy``: when the views are read. The answer is the same.
         observer: Called with every step; makes every view be read at every step.
@@ -79,12 +79,13 @@ def decode(
     chosen = create(method)
     rows = Rows(
         model,
-        [_original(input_ids, model_kwargs), *_others(views, len(input_ids), chosen)],
-        pad_id=_pad_id(model, generation_config),
+        _original(input_ids, model_kwargs),
+        _others(views, len(input_ids), chosen),
+        pad_id=padding_id(model),
         max_new_tokens=generation_config.max_length - input_ids.shape[1],
     )
     record = Record(rows, generation_config, input_ids.shape[1])
-    watched = observer is not None or record.scores is not None
+    watched = observer is not None or record.scores is not None or not rows.divisible
     looks = Looks(rows, chosen, Schedule(schedule, watched=watched))
     writer = Writer(input_ids, generation_config, stopping_criteria, asked.get("streamer"))
     generators = _generators(seeds, len(input_ids)) if generation_config.do_sample else None
@@ -113,7 +114,9 @@ def _original(input_ids: torch.Tensor, model_kwargs: dict[str, Any]) -> dict[str
     return {"input_ids": input_ids, **kept}
 
 
-def _others(views: Sequence[ModelInputs], batch: int, method: Method) -> list[dict[str, Any]]:
+def _others(
+    views: Sequence[ModelInputs | Sequence[ModelInputs]], batch: int, method: Method
+) -> list[ModelInputs | Sequence[ModelInputs]]:
     """The other views' inputs, repeated where `generate` returns several sequences per sample."""
     needed = method.views(Sample(image=None, question=""))[1:]
     if len(views) != len(needed):
@@ -122,36 +125,28 @@ def _others(views: Sequence[ModelInputs], batch: int, method: Method) -> list[di
             f"{method.spec} needs the inputs of {len(needed)} views besides the original "
             f"({names}), and views= holds {len(views)}."
         )
-    return [
-        _repeat(view, batch, name=wanted.name)
-        for view, wanted in zip(views, needed, strict=True)
-    ]
+    return [_repeated(view, batch, wanted.name) for view, wanted in zip(views, needed, strict=True)]
 
 
-def _repeat(view: ModelInputs, batch: int, *, name: str) -> dict[str, Any]:
-    rows = view["input_ids"].shape[0]
+def _repeated(
+    view: ModelInputs | Sequence[ModelInputs], batch: int, name: str
+) -> ModelInputs | Sequence[ModelInputs]:
+    rows = view["input_ids"].shape[0] if isinstance(view, Mapping) else len(view)
     if rows == 0 or batch % rows:
         raise UnsupportedError(
             f"The view {name!r} has {rows} rows and the original {batch}: one per sample."
         )
-    if rows == batch:
-        return dict(view)
+    times = batch // rows
+    if times == 1:
+        return view
+    if not isinstance(view, Mapping):
+        return [inputs for inputs in view for _ in range(times)]
     return {
-        key: value.repeat_interleave(batch // rows, dim=0)
+        key: value.repeat_interleave(times, dim=0)
         if isinstance(value, torch.Tensor) and value.shape[:1] == (rows,)
         else value
         for key, value in view.items()
     }
-
-
-def _pad_id(model: PreTrainedModel, config: GenerationConfig) -> int:
-    """An id for padding that no model takes for an image slot, even behind the mask."""
-    slots = {
-        getattr(model.config, f"{kind}_token_id", None) for kind in ("image", "video", "audio")
-    }
-    pad = config._pad_token_tensor
-    candidates = [] if pad is None else [int(pad)]
-    return next(token for token in [*candidates, *range(len(slots) + 1)] if token not in slots)
 
 
 def _generators(seeds: Sequence[int] | None, batch: int) -> list[torch.Generator]:

@@ -25,7 +25,8 @@ class Rows:
 
     Args:
         model: The model; its `prepare_inputs_for_generation` shapes every forward pass.
-        groups: The prepared model inputs of each view, the original first, batch first.
+        original: The original view's inputs as `generate` prepared them, batch first.
+        views: The other views' inputs: of the whole batch, or of each sample.
         pad_id: The id written on padding.
         max_new_tokens: How many tokens may be added.
     """
@@ -33,18 +34,27 @@ class Rows:
     def __init__(
         self,
         model: PreTrainedModel,
-        groups: Sequence[ModelInputs],
+        original: ModelInputs,
+        views: Sequence[ModelInputs | Sequence[ModelInputs]],
         *,
         pad_id: int,
         max_new_tokens: int,
     ) -> None:
         self.model = model
-        self.views = len(groups)
-        self.samples = groups[0]["input_ids"].shape[0]
+        self.views = 1 + len(views)
+        self.samples = original["input_ids"].shape[0]
         self.forwards = 0
-        self._constants = _constants(groups[0])
-        self._groups = [dict(group) for group in groups]
         self._pad_id = pad_id
+        self._constants = _constants(original)
+        groups = [
+            original,
+            *(view if isinstance(view, Mapping) else join(view, pad_id) for view in views),
+        ]
+        self._unread: list[dict[int, ModelInputs]] = [
+            {0: original},
+            *(_by_sample(view, self.samples) for view in views),
+        ]
+        self.divisible = all(len(inputs) == self.samples for inputs in self._unread[1:])
         self.width = max(group["input_ids"].shape[1] for group in groups)
         self._lengths = [group["input_ids"].shape[1] for group in groups]
         self.length = self.width
@@ -137,10 +147,12 @@ class Rows:
         wanted: dict[int, list[int]] = {}
         for row in rows:
             wanted.setdefault(row // self.samples, []).append(row % self.samples)
-        parts = [
-            encode_images(self.model, select_samples(self._groups[view], samples, self.samples))
-            for view, samples in wanted.items()
-        ]
+        parts: list[ModelInputs] = []
+        for view, samples in wanted.items():
+            inputs = self._unread[view]
+            whole = len(inputs) == 1
+            read = [inputs.pop(0)] if whole else [inputs.pop(sample) for sample in samples]
+            parts.append(encode_images(self.model, join(read, self._pad_id)))
         joined = join(parts, self._pad_id)
         return {key: value for key, value in joined.items() if key not in _ROW_STATE}
 
@@ -154,7 +166,10 @@ class Rows:
             key: values.index_select(-2, index.to(values.device))
             for key, values in self._state.items()
         }
-        self._groups = [select_samples(group, samples, self.samples) for group in self._groups]
+        self._unread = [
+            {place: inputs[old] for place, old in enumerate(samples) if old in inputs}
+            for inputs in self._unread
+        ]
         self._cached = [self._cached[row] for row in rows]
         self.samples = len(samples)
         self.cache.keep(index)
@@ -182,34 +197,21 @@ def _constants(group: ModelInputs) -> dict[str, Any]:
     }
 
 
-def select_samples(group: ModelInputs, samples: Sequence[int], total: int) -> dict[str, Any]:
-    """The inputs of some samples of a view.
-
-    Args:
-        group: The view's inputs, batch first.
-        samples: The samples' numbers.
-        total: How many samples the view has.
-
-    Returns:
-        The inputs of those samples; inputs without a row per sample are kept whole.
-    """
-    if len(samples) == total:
-        return dict(group)
-
-    def select(value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            rows = value.shape[0] == total
-            return value[torch.tensor(samples, device=value.device)] if rows else value
-        if isinstance(value, list | tuple) and len(value) == total:
-            return [value[sample] for sample in samples]
-        if isinstance(value, ModelOutput):
-            kept = {"pooler_output": select(value["pooler_output"])}
-            return type(value)(**kept)
-        if isinstance(value, Mapping):
-            return {key: select(item) for key, item in value.items()}
-        return value
-
-    return {key: select(value) for key, value in group.items()}
+def _by_sample(view: ModelInputs | Sequence[ModelInputs], samples: int) -> dict[int, ModelInputs]:
+    """A view's inputs by sample; in one piece where its tensors do not have a row per sample."""
+    if not isinstance(view, Mapping):
+        return dict(enumerate(view))
+    tensors = [value for value in view.values() if value is not None]
+    if samples == 1 or not all(
+        isinstance(value, torch.Tensor) and len(value) == samples for value in tensors
+    ):
+        return {0: view}
+    return {
+        sample: {
+            key: value[sample : sample + 1] for key, value in view.items() if value is not None
+        }
+        for sample in range(samples)
+    }
 
 
 def _row_state(

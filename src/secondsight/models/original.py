@@ -67,7 +67,8 @@ def load_original(
         folder: The checkpoint's folder.
         config: Its config.json.
         vision_tower: Where the CLIP tower is, if not beside the checkpoint or on the hub.
-        dtype: The weights' type in memory; as stored if None.
+        dtype: The weights' type in memory, of Llama and the tower alike; if None, as Llama's are
+            stored, but float32 for float16 on a CPU, which computes in it slowly.
         device: Where the weights go.
 
     Returns:
@@ -144,7 +145,13 @@ def find_vision_tower(folder: Path, name: str, override: str | Path | None) -> P
         if (candidate / "config.json").is_file():
             return candidate
     try:
-        files = ["config.json", "preprocessor_config.json", "*.safetensors", "*.bin", "*.index.json"]
+        files = [
+            "config.json",
+            "preprocessor_config.json",
+            "*.safetensors",
+            "*.bin",
+            "*.index.json",
+        ]
         return Path(snapshot_download(wanted, allow_patterns=files))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
@@ -166,6 +173,7 @@ def _fill(
     missing = set(expected) - tied
     for source in (folder, tower):
         for name, tensor in _tensors(source):
+            dtype = dtype or memory_dtype(tensor.dtype, device)
             if _IGNORED.search(name):
                 continue
             place = rename(name)
@@ -185,6 +193,12 @@ def _fill(
             "them (in transformers' naming). Is the download complete?"
         )
     model.tie_weights()
+
+
+def memory_dtype(stored: torch.dtype, device: torch.device) -> torch.dtype:
+    """The type in which stored weights are kept: as they are, but no float16 on a CPU."""
+    slow = stored == torch.float16 and device.type == "cpu"
+    return torch.float32 if slow else stored
 
 
 def rename(name: str) -> str:
@@ -262,6 +276,7 @@ def _generation_config(folder: Path, config: Mapping[str, Any]) -> GenerationCon
     else:
         names = ("bos_token_id", "eos_token_id", "pad_token_id")
         generation = GenerationConfig(**{name: config[name] for name in names if name in config})
+    generation.max_length = None  # transformers 4.31 wrote the context length here
     return generation
 
 

@@ -1,0 +1,70 @@
+"""The answer to a question about an image, with the evidence for every token."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+FinishReason = Literal["eos", "length", "stop"]
+"""Why an answer ended: by itself, at the length limit, or at a stop string."""
+
+
+@dataclass(frozen=True)
+class TokenEvidence:
+    """What speaks for one token of an answer.
+
+    Attributes:
+        id: The token's id.
+        text: The token's text.
+        probability: What the final distribution gave it.
+        view_probabilities: What each view gave it, by the view's name, the original first.
+        plausible: How many tokens were plausible; None where the method has no such constraint.
+        regular_id: The token that the original view found likeliest.
+        regular_text: Its text.
+        changed: Whether the final distribution's likeliest token is another one.
+    """
+
+    id: int
+    text: str
+    probability: float
+    view_probabilities: Mapping[str, float]
+    plausible: int | None
+    regular_id: int
+    regular_text: str
+    changed: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer and where it came from.
+
+    Attributes:
+        text: The answer.
+        ids: Its token ids, without the end-of-sequence token.
+        finish_reason: ``eos``, ``length`` or ``stop``.
+        timings: Seconds: ``encode`` (pictures and prompts of all views), ``generate`` (the batch
+            that the answer was written in), ``first_token`` (until its first token).
+        provenance: Everything needed to run it again: model, method with all its parameters, what
+            the views drew, seed, settings, versions.
+        evidence: One entry per token of `ids`, if it was asked for.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    finish_reason: FinishReason
+    timings: Mapping[str, float]
+    provenance: Mapping[str, Any]
+    evidence: tuple[TokenEvidence, ...] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as plain data, ready for JSON."""
+        return asdict(self)
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """The answer as JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
+
+    def __str__(self) -> str:
+        return self.text

@@ -1,0 +1,92 @@
+"""LLaVA-1.5's own pipeline: prompt, ids and pixels exactly as the original code makes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import CLIPImageProcessorPil, LlavaConfig, PreTrainedTokenizerBase
+
+from secondsight.images import pad_to_square
+from secondsight.presets import Preset
+from secondsight.prompts import (
+    IMAGE_TOKEN_INDEX,
+    Mark,
+    Prompt,
+    Turn,
+    template,
+    tokenize_with_images,
+)
+from secondsight.sample import Sample
+
+
+class LlavaEncoder:
+    """Encodes samples for LLaVA-1.5, in Hugging Face's or the original layout.
+
+    Args:
+        config: The model's configuration.
+        tokenizer: Llama's tokenizer.
+        processor: CLIP's image processor, of the PIL backend: the one that parity is with.
+        preset: The protocol: conversation template, and whether pictures are padded.
+    """
+
+    def __init__(
+        self,
+        config: LlavaConfig,
+        tokenizer: PreTrainedTokenizerBase,
+        processor: CLIPImageProcessorPil,
+        preset: Preset,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.processor = processor
+        self.preset = preset
+        self.template = template(preset.template)
+        text = config.text_config
+        self.context_length = min(text.max_position_embeddings, tokenizer.model_max_length)
+        self._image_token = config.image_token_id
+        self._image_length = _image_length(config)
+
+    def prompt(self, sample: Sample) -> Prompt:
+        """The sample's prompt; without a picture, the same text without the slot."""
+        prompt = self.template.render([*sample.history, Turn(sample.question)])
+        if sample.image is not None:
+            return prompt
+        return Prompt(tuple(part for part in prompt.parts if part is not Mark.IMAGE))
+
+    def pixels(self, sample: Sample) -> torch.Tensor:
+        """The sample's pixel values, float32 of shape (1, 3, side, side), on the CPU."""
+        picture = sample.picture
+        if self.preset.pad:
+            picture = pad_to_square(picture, self.processor.image_mean)
+        pixels: torch.Tensor = self.processor(picture, return_tensors="pt")["pixel_values"]
+        return sample.pixel_filter(pixels) if sample.pixel_filter else pixels
+
+    def encode(self, sample: Sample) -> dict[str, Any]:
+        """See `Encoder.encode`."""
+        ids: list[int] = []
+        for token in tokenize_with_images(self.prompt(sample), self.tokenizer):
+            slot = token == IMAGE_TOKEN_INDEX
+            ids += [self._image_token] * self._image_length if slot else [token]
+        input_ids = torch.tensor([ids])
+        inputs = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
+        if sample.image is not None:
+            inputs["pixel_values"] = self.pixels(sample)
+        return inputs
+
+
+def _image_length(config: LlavaConfig) -> int:
+    """Positions that an image takes: its patches, and the class token where it is kept."""
+    vision = config.vision_config
+    patches = (vision.image_size // vision.patch_size) ** 2
+    return int(patches) + (config.vision_feature_select_strategy == "full")
+
+
+def image_processor(folder: Path, config: LlavaConfig) -> CLIPImageProcessorPil:
+    """CLIP's image processor from a folder, or CLIP's own settings at the tower's size."""
+    if (folder / "preprocessor_config.json").is_file():
+        return CLIPImageProcessorPil.from_pretrained(folder)
+    side = config.vision_config.image_size
+    return CLIPImageProcessorPil(
+        size={"shortest_edge": side}, crop_size={"height": side, "width": side}
+    )

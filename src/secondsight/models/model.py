@@ -1,0 +1,470 @@
+"""A loaded model: one interface to answer, answer in batches, and stream, with any method."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from typing import Any, Final
+
+import torch
+import transformers
+from PIL import Image
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    StopStringCriteria,
+)
+from transformers.generation.streamers import BaseStreamer
+
+from secondsight.answer import Answer, FinishReason
+from secondsight.decoding import decode
+from secondsight.decoding.collate import join, padding_id
+from secondsight.decoding.sampling import derive_seed, generator
+from secondsight.errors import QuestionError
+from secondsight.images import ImageSource
+from secondsight.methods import Method, RitualPlus, create
+from secondsight.models.encoder import Encoder
+from secondsight.models.evidence import EvidenceRecorder
+from secondsight.models.streaming import Pieces, Stream, read, until_stop
+from secondsight.presets import Preset
+from secondsight.prompts import Turn
+from secondsight.sample import Sample
+from secondsight.settings import Settings, as_stops
+from secondsight.views import View
+
+CONSULTATION_TOKENS: Final = 32
+"""The longest reply to a method's question before the answer (RITUAL+)."""
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """A sample, encoded in every view, and what was drawn for it."""
+
+    sample: Sample
+    seed: int
+    views: tuple[dict[str, Any], ...]
+    names: tuple[str, ...]
+    drawn: tuple[str | None, ...]
+    reply: str | None
+    seconds: float
+
+    @property
+    def length(self) -> int:
+        return int(self.views[0]["input_ids"].shape[1])
+
+
+class Model:
+    """A vision-language model that answers with any decoding method.
+
+    Args:
+        hf_model: The transformers model.
+        encoder: Turns samples into its inputs.
+        preset: The protocol that the encoder follows.
+        name: How the model was asked for.
+        revision: The commit on the hub, if it came from there.
+
+    Attributes:
+        hf_model: The transformers model, for ``hf_model.generate(...)`` of one's own.
+    """
+
+    def __init__(
+        self,
+        hf_model: PreTrainedModel,
+        encoder: Encoder,
+        *,
+        preset: Preset,
+        name: str,
+        revision: str | None = None,
+    ) -> None:
+        self.hf_model = hf_model
+        self.encoder = encoder
+        self.preset = preset
+        self.name = name
+        self.revision = revision
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer."""
+        return self.encoder.tokenizer
+
+    def encode(
+        self, image: ImageSource | None, question: str, *, history: Sequence[Turn] = ()
+    ) -> dict[str, Any]:
+        """The model inputs of a question, for ``hf_model.generate`` or as one of its views.
+
+        Args:
+            image: The picture; None for the prompt without the image.
+            question: The question.
+            history: Earlier turns.
+
+        Returns:
+            A batch of one on the model's device: ``input_ids`` and ``attention_mask`` of shape
+            (1, tokens), and with a picture ``pixel_values``, for which a tensor of one's own may
+            be put.
+
+        Raises:
+            ImageError: The picture cannot be used.
+            QuestionError: The question is empty or too long.
+        """
+        sample = _checked(Sample(image, question, history=tuple(history))).opened()
+        return self._to_device(self._encode(sample))
+
+    def answer(
+        self,
+        image: ImageSource | None,
+        question: str,
+        method: str | Method = "regular",
+        *,
+        max_new_tokens: int = 512,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int | None = None,
+        repetition_penalty: float = 1.0,
+        stop: str | list[str] | None = None,
+        seed: int = 0,
+        evidence: bool = False,
+        history: Sequence[Turn] = (),
+        schedule: str = "auto",
+    ) -> Answer:
+        """Answer a question about a picture.
+
+        Args:
+            image: A path, a URL, bytes, a PIL image, or None for no image.
+            question: The question.
+            method: A decoding method, or its text form such as ``ritual:alpha=2``.
+            max_new_tokens: The longest answer, in tokens; shorter where the context ends.
+            temperature: 0 for greedy decoding.
+            top_p: Draw from the fewest tokens that together reach this probability.
+            top_k: Draw from this many tokens at the most.
+            repetition_penalty: Above 1 it discourages repetition.
+            stop: Strings at which the answer ends; they are not part of it.
+            seed: Of everything that is drawn.
+            evidence: Whether to keep what speaks for every token.
+            history: Earlier turns of the conversation about this picture.
+            schedule: When the views are read; the answer does not depend on it.
+
+        Returns:
+            The answer; the same one that the question gets in any batch.
+
+        Raises:
+            UserError: Something given cannot be used; the message says what to do.
+        """
+        sample = Sample(image, question, history=tuple(history))
+        return self.answer_batch(
+            [sample],
+            method,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            repetition_penalty=repetition_penalty,
+            stop=stop,
+            seed=seed,
+            evidence=evidence,
+            schedule=schedule,
+        )[0]
+
+    def answer_batch(
+        self,
+        samples: Iterable[Sample | tuple[ImageSource | None, str]],
+        method: str | Method = "regular",
+        *,
+        max_new_tokens: int = 512,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int | None = None,
+        repetition_penalty: float = 1.0,
+        stop: str | list[str] | None = None,
+        seed: int = 0,
+        evidence: bool = False,
+        schedule: str = "auto",
+        batch_size: int = 8,
+    ) -> list[Answer]:
+        """Answer many questions, any mixture of pictures, sizes and lengths.
+
+        Args:
+            samples: Samples, or pairs of a picture and a question.
+            method: As for `answer`, and so for all that is not named here.
+            max_new_tokens: See `answer`.
+            temperature: See `answer`.
+            top_p: See `answer`.
+            top_k: See `answer`.
+            repetition_penalty: See `answer`.
+            stop: See `answer`.
+            seed: See `answer`; each sample draws from its own numbers, by this and its id.
+            evidence: See `answer`.
+            schedule: See `answer`.
+            batch_size: How many samples are answered together.
+
+        Returns:
+            The answers, in the order of the samples, each equal to that of a single run.
+        """
+        settings = Settings(
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            repetition_penalty=repetition_penalty,
+            stop=as_stops(stop),
+            seed=seed,
+        )
+        chosen = create(method)
+        checked = [_checked(_as_sample(sample)) for sample in samples]
+        answers: list[Answer] = []
+        for first in range(0, len(checked), batch_size):
+            batch = [
+                self._look(sample, chosen, settings)
+                for sample in checked[first : first + batch_size]
+            ]
+            answers += self._write(batch, chosen, settings, evidence=evidence, schedule=schedule)
+        return answers
+
+    def stream(
+        self,
+        image: ImageSource | None,
+        question: str,
+        method: str | Method = "regular",
+        *,
+        max_new_tokens: int = 512,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int | None = None,
+        repetition_penalty: float = 1.0,
+        stop: str | list[str] | None = None,
+        seed: int = 0,
+        history: Sequence[Turn] = (),
+        schedule: str = "auto",
+    ) -> Stream:
+        """Answer piece by piece; the arguments are those of `answer`.
+
+        Returns:
+            An iterator over pieces of text that never splits a character; joined they are the
+            answer's text. Its `answer` is the whole answer once it has ended, and closing it
+            ends the writing early.
+        """
+        settings = Settings(
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            repetition_penalty=repetition_penalty,
+            stop=as_stops(stop),
+            seed=seed,
+        )
+        chosen = create(method)
+        sample = _checked(Sample(image, question, history=tuple(history)))
+        encoded = self._look(sample, chosen, settings)  # what is wrong is said here, not later
+
+        def write(cancelled: StoppingCriteria, emit: Callable[[str], None]) -> Answer:
+            pieces = Pieces(self.tokenizer, settings.stop, emit)
+            [answer] = self._write(
+                [encoded],
+                chosen,
+                settings,
+                schedule=schedule,
+                streamer=pieces,
+                criteria=[cancelled],
+            )
+            pieces.finish(answer.text)
+            return answer
+
+        return Stream(write)
+
+    def _encode(self, sample: Sample) -> dict[str, Any]:
+        inputs = self.encoder.encode(sample)
+        length = inputs["input_ids"].shape[1]
+        if length >= self.encoder.context_length:
+            raise QuestionError(
+                f"The prompt has {length} positions, image included; the model's context has "
+                f"{self.encoder.context_length}. Ask a shorter question."
+            )
+        return inputs
+
+    def _to_device(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        def move(value: Any) -> Any:
+            if not isinstance(value, torch.Tensor):
+                return value
+            dtype = self.hf_model.dtype if value.is_floating_point() else None
+            return value.to(device=self.hf_model.device, dtype=dtype)
+
+        return {key: move(value) for key, value in inputs.items()}
+
+    def _look(self, sample: Sample, method: Method, settings: Settings) -> _Encoded:
+        """Look at a sample in every view of a method, with the sample's own random numbers."""
+        start = time.perf_counter()
+        opened = sample.opened()
+        seed = derive_seed(settings.seed, _identity(opened))
+        views, reply = self._views(opened, method)
+        draws = generator(derive_seed(seed, "views"))
+        seen = [view.apply(opened, draws) for view in views]
+        return _Encoded(
+            sample=opened,
+            seed=derive_seed(seed, "tokens"),
+            views=tuple(self._encode(one) for one in seen),
+            names=tuple(view.name for view in views),
+            drawn=tuple(one.drawn for one in seen),
+            reply=reply,
+            seconds=time.perf_counter() - start,
+        )
+
+    def _views(self, sample: Sample, method: Method) -> tuple[tuple[View, ...], str | None]:
+        if not isinstance(method, RitualPlus):
+            return method.views(sample), None
+        question = method.consultation(sample)
+        reply = self.answer(sample.image, question, max_new_tokens=CONSULTATION_TOKENS).text
+        return method.views_after(reply), reply
+
+    def _write(
+        self,
+        batch: Sequence[_Encoded],
+        method: Method,
+        settings: Settings,
+        *,
+        evidence: bool = False,
+        schedule: str = "auto",
+        streamer: BaseStreamer | None = None,
+        criteria: Sequence[StoppingCriteria] = (),
+    ) -> list[Answer]:
+        """Generate the answers of one batch."""
+        pad = padding_id(self.hf_model)
+        by_view = list(zip(*(encoded.views for encoded in batch), strict=True))
+        original = self._to_device(join(by_view[0], pad))
+        others = [[self._to_device(inputs) for inputs in view] for view in by_view[1:]]
+        width = original["input_ids"].shape[1]
+        longest = max(inputs["input_ids"].shape[1] for view in by_view for inputs in view)
+        room = self.encoder.context_length - longest
+        recorder = EvidenceRecorder(self.tokenizer, batch[0].names, len(batch))
+        clock = _FirstToken()
+        stopping = StoppingCriteriaList([clock, *criteria])
+        if settings.stop:
+            stopping.append(StopStringCriteria(self.tokenizer, list(settings.stop)))
+        start = time.perf_counter()
+        sequences = self.hf_model.generate(
+            **original,
+            custom_generate=decode,
+            method=method,
+            views=others,
+            seeds=[encoded.seed for encoded in batch],
+            schedule=schedule,
+            observer=recorder if evidence else None,
+            streamer=streamer,
+            stopping_criteria=stopping,
+            max_new_tokens=min(settings.max_new_tokens, room),
+            **settings.for_generate(),
+        )
+        seconds = time.perf_counter() - start
+        first = (clock.time or start) - start
+        answers = []
+        for place, encoded in enumerate(batch):
+            ids, reason = self._finish(sequences[place, width:].tolist(), settings.stop)
+            answers.append(
+                Answer(
+                    text=until_stop(read(self.tokenizer, ids), settings.stop),
+                    ids=tuple(ids),
+                    finish_reason=reason,
+                    timings={
+                        "encode": encoded.seconds,
+                        "first_token": first,
+                        "generate": seconds,
+                    },
+                    provenance=self._provenance(encoded, method, settings),
+                    evidence=tuple(recorder.tokens[place][: len(ids)]) if evidence else None,
+                )
+            )
+        return answers
+
+    def _finish(self, ids: list[int], stops: Sequence[str]) -> tuple[list[int], FinishReason]:
+        """An answer's ids up to its end, and why it ended."""
+        ends = self.hf_model.generation_config.eos_token_id
+        ends = {ends} if isinstance(ends, int) else set(ends or ())
+        for place, token in enumerate(ids):
+            if token in ends:
+                return ids[:place], "eos"
+        text = read(self.tokenizer, ids)
+        if any(stop in text for stop in stops):
+            return self._until_stop(ids, stops), "stop"
+        return ids, "length"
+
+    def _until_stop(self, ids: list[int], stops: Sequence[str]) -> list[int]:
+        """Ids up to the token that completes a stop string; padding follows it in a batch."""
+        count = next(
+            count
+            for count in range(1, len(ids) + 1)
+            if any(stop in read(self.tokenizer, ids[:count]) for stop in stops)
+        )
+        return ids[:count]
+
+    def _provenance(self, encoded: _Encoded, method: Method, settings: Settings) -> dict[str, Any]:
+        views = [
+            {"view": name, **({"drawn": drawn} if drawn else {})}
+            for name, drawn in zip(encoded.names, encoded.drawn, strict=True)
+        ]
+        chosen = {"reply": encoded.reply} if encoded.reply is not None else {}
+        return {
+            "model": self.name,
+            "revision": self.revision,
+            "dtype": str(self.hf_model.dtype).removeprefix("torch."),
+            "device": str(self.hf_model.device),
+            "preset": self.preset.name,
+            "question": encoded.sample.question,
+            "sample_id": encoded.sample.id,
+            "method": {"name": method.name, "spec": method.spec, **method.parameters, **chosen},
+            "views": views,
+            "seed": settings.seed,
+            "settings": {
+                "max_new_tokens": settings.max_new_tokens,
+                "temperature": settings.temperature,
+                "top_p": settings.top_p,
+                "top_k": settings.top_k,
+                "repetition_penalty": settings.repetition_penalty,
+                "stop": list(settings.stop),
+            },
+            "versions": {
+                "secondsight": version("secondsight"),
+                "transformers": transformers.__version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
+        }
+
+
+class _FirstToken(StoppingCriteria):  # type: ignore[misc]
+    """Notes when the first token was there; stops nothing."""
+
+    def __init__(self) -> None:
+        self.time: float | None = None
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        self.time = self.time or time.perf_counter()
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
+def _as_sample(sample: Sample | tuple[ImageSource | None, str]) -> Sample:
+    return sample if isinstance(sample, Sample) else Sample(*sample)
+
+
+def _checked(sample: Sample) -> Sample:
+    if not isinstance(sample.question, str) or not sample.question.strip():
+        raise QuestionError("The question is empty. Ask something about the image.")
+    return sample
+
+
+def _identity(sample: Sample) -> str:
+    """What a sample's random numbers depend on besides the seed: its id, or else its content."""
+    if sample.id is not None:
+        return f"id {sample.id}"
+    digest = hashlib.blake2b(digest_size=16)
+    if isinstance(sample.image, Image.Image):
+        digest.update(repr(sample.image.size).encode())
+        digest.update(sample.image.tobytes())
+    for turn in sample.history:
+        digest.update(repr((turn.question, turn.answer)).encode())
+    digest.update(sample.question.encode())
+    return f"content {digest.hexdigest()}"
