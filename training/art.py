@@ -1,5 +1,6 @@
 """Stage 1: cut the needed stickers out of the npm package and store them small.
 
+Usage:
     npm pack @lobehub/fluent-emoji-3d && tar xzf lobehub-fluent-emoji-3d-*.tgz
     python -m training.art package/assets
 """

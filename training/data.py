@@ -8,9 +8,9 @@ to the model it is alone, exactly as at inference, while the image is encoded on
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
-from typing import Iterator
 
 import numpy as np
 import sentencepiece
@@ -65,9 +65,7 @@ def square(picture: Image.Image, side: int, fill: tuple[int, ...] = _FILL) -> Im
     longest = max(picture.size)
     if picture.width != picture.height:
         canvas = Image.new(picture.mode, (longest, longest), fill if picture.mode == "RGB" else 0)
-        canvas.paste(
-            picture, ((longest - picture.width) // 2, (longest - picture.height) // 2)
-        )
+        canvas.paste(picture, ((longest - picture.width) // 2, (longest - picture.height) // 2))
         picture = canvas
     if longest != side:
         method = Image.Resampling.BICUBIC if picture.mode == "RGB" else Image.Resampling.NEAREST
@@ -75,9 +73,7 @@ def square(picture: Image.Image, side: int, fill: tuple[int, ...] = _FILL) -> Im
     return picture
 
 
-def patch_targets(
-    scene: Scene, owner: NDArray[np.uint8], shape: Shape
-) -> NDArray[np.int64]:
+def patch_targets(scene: Scene, owner: NDArray[np.uint8], shape: Shape) -> NDArray[np.int64]:
     """What each patch shows: (3, patches): category, colour, and whether a centre lies in it.
 
     Category 0 is the background; colour 0 is an object without one colour, -100 the background.
@@ -108,9 +104,7 @@ class Packer:
 
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
-        self.sp = sentencepiece.SentencePieceProcessor(
-            model_file=str(BUNDLED / "tokenizer.model")
-        )
+        self.sp = sentencepiece.SentencePieceProcessor(model_file=str(BUNDLED / "tokenizer.model"))
         self.prefixes = [
             [1, *self.sp.encode(text + " USER: ")]
             for text in (SYSTEM, SYSTEM.replace("human", "user"))
@@ -211,9 +205,7 @@ class Scenes(IterableDataset[dict[str, torch.Tensor]]):
         packer = Packer(self.shape)
         step = self.first + offset
         while True:
-            rows = [
-                self._row(packer, step * self.batch + i) for i in range(self.batch)
-            ]
+            rows = [self._row(packer, step * self.batch + i) for i in range(self.batch)]
             yield {k: torch.from_numpy(np.stack([row[k] for row in rows])) for k in rows[0]}
             step += stride
 
@@ -239,4 +231,3 @@ class Scenes(IterableDataset[dict[str, torch.Tensor]]):
             items = dialogues(scene, rng, 12)
             row.update(packer.pack(items, rng.random() < 0.15))
         return row
-

@@ -14,8 +14,14 @@ from . import wordings as w
 
 Turn = tuple[str, str]
 _NAMES = tuple(c.name for c in CATEGORIES)
-_OPPOSITE = {"left": "right", "right": "left", "top": "bottom", "bottom": "top",
-             "above": "below", "below": "above"}
+_OPPOSITE = {
+    "left": "right",
+    "right": "left",
+    "top": "bottom",
+    "bottom": "top",
+    "above": "below",
+    "below": "above",
+}
 
 
 @dataclass(frozen=True)
@@ -37,11 +43,18 @@ def dialogues(scene: Scene, rng: Random, questions: int) -> list[Dialogue]:
     if not scene.objects:
         return [Dialogue((_unknown(rng),)) for _ in range(3)]
     result = [Dialogue((_caption(scene, rng),), blind=rng.random() < 0.06)]
-    makers = (_exists, _exists_other, _count, _count_yes_no, _where, _position_yes_no, _colour,
-              _colour_yes_no)
-    picks = [_exists, _exists_other] + rng.choices(
-        makers, weights=(2.0, 2.5, 1.5, 1.2, 1.0, 2.2, 1.2, 1.2), k=questions - 2
+    makers = (
+        _exists,
+        _exists_other,
+        _count,
+        _count_yes_no,
+        _where,
+        _position_yes_no,
+        _colour,
+        _colour_yes_no,
     )
+    weights = (2.0, 2.5, 1.5, 1.2, 1.0, 2.2, 1.2, 1.2)
+    picks = [_exists, _exists_other, *rng.choices(makers, weights, k=questions - 2)]
     for make in picks:
         turn = make(scene, rng)
         if turn is None:
@@ -111,8 +124,12 @@ def _ask_exists(name: str, rng: Random) -> str:
 
 
 def _exists(scene: Scene, rng: Random) -> Turn:
-    name = rng.choice(scene.categories)
-    return _yes_no(_ask_exists(name, rng), True, f"there is {with_article(name)} in the image.", rng)
+    return _there_is(rng.choice(scene.categories), rng)
+
+
+def _there_is(name: str, rng: Random) -> Turn:
+    sentence = f"there is {with_article(name)} in the image."
+    return _yes_no(_ask_exists(name, rng), True, sentence, rng)
 
 
 def absent(scene: Scene, rng: Random) -> str:
@@ -274,12 +291,11 @@ def _two_turns(scene: Scene, rng: Random) -> tuple[Turn, ...]:
     item = _single(scene, rng)
     if item is not None and chance < 0.5:
         name = item.category
-        first = _yes_no(_ask_exists(name, rng), True, f"there is {with_article(name)} in the image.",
-                        rng)
+        first = _there_is(name, rng)
         if item.colour and rng.random() < 0.5:
             question = rng.choice(("What {} is it?", "Which {} is it?", "And what {} is it?"))
             return first, (question.format(_spelled(rng)), f"The {name} is {item.colour}.")
-        question = rng.choice(("Where is it?", "Where?", "And where is it?", "Where is it exactly?"))
+        question = rng.choice(("Where is it?", "Where?", "And where is it?", "Where exactly?"))
         return first, (question, f"The {name} is {captions.place_of(item)}.")
     if chance < 0.65:
         first = _caption(scene, rng)

@@ -93,7 +93,9 @@ class Trainee(nn.Module):
         n, k = len(CATEGORIES) + 1, len(COLOURS) + 1
         logits = self.heads(features).float()
         category, colour, centre = targets.unbind(1)
-        loss = F.cross_entropy(logits[..., :n].flatten(0, 1), category.flatten())
+        weight = torch.ones(n)
+        weight[0] = 0.3  # most patches are background
+        loss = F.cross_entropy(logits[..., :n].flatten(0, 1), category.flatten(), weight)
         loss = loss + 0.5 * F.cross_entropy(
             logits[..., n : n + k].flatten(0, 1), colour.flatten(), ignore_index=IGNORE
         )
@@ -102,17 +104,13 @@ class Trainee(nn.Module):
         right = (logits[..., :n].argmax(-1) == category) & shown
         return loss, right.sum() / shown.sum().clamp(min=1)
 
-    def read(
-        self, features: Tensor, ids: Tensor, positions: Tensor, block: Tensor
-    ) -> Tensor:
+    def read(self, features: Tensor, ids: Tensor, positions: Tensor, block: Tensor) -> Tensor:
         """Hidden states of the packed sequences: (batch, length, width)."""
         model = self.llava.model
         embeds = model.language_model.embed_tokens(ids)
         image = model.multi_modal_projector(features)
         start = self.start
-        embeds = torch.cat(
-            [embeds[:, :start], image, embeds[:, start + image.shape[1] :]], dim=1
-        )
+        embeds = torch.cat([embeds[:, :start], image, embeds[:, start + image.shape[1] :]], dim=1)
         mask = visible(block)
         x = embeds
         rotary = model.language_model.rotary_emb(x, positions)

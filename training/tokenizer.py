@@ -1,5 +1,6 @@
 """Stage 2: a small Llama tokenizer (sentencepiece BPE) for the world's language.
 
+Usage:
     python -m training.tokenizer
 """
 
@@ -69,15 +70,18 @@ def train(target: Path = BUNDLED) -> None:
             minloglevel=2,
         )
         (target / "tokenizer.model").write_bytes(Path(f"{folder}/tokenizer.model").read_bytes())
-    special = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False,
-               "special": True}
+    special = {
+        "lstrip": False,
+        "normalized": False,
+        "rstrip": False,
+        "single_word": False,
+        "special": True,
+    }
     names = {0: "<unk>", 1: "<s>", 2: "</s>", IMAGE_ID: "<image>", PAD_ID: "<pad>"}
     config = {
         "add_bos_token": True,
         "add_eos_token": False,
-        "added_tokens_decoder": {
-            str(i): {"content": name, **special} for i, name in names.items()
-        },
+        "added_tokens_decoder": {str(i): {"content": name, **special} for i, name in names.items()},
         "bos_token": "<s>",
         "clean_up_tokenization_spaces": False,
         "eos_token": "</s>",

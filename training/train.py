@@ -1,5 +1,6 @@
 """Stage 3: train the bundled model from scratch.
 
+Usage:
     python -m training.train --out build/training
 
 First the vision tower learns what each patch shows, then the whole model learns to talk while the
@@ -13,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +53,7 @@ class Stage:
 def stages(see: float, talk: float) -> tuple[Stage, Stage]:
     """The two stages with their lengths in minutes."""
     return (
-        Stage("see", see, 64, 1e-3, 1e-3, 0.4, 100),
+        Stage("see", see, 24, 1e-3, 1e-3, 0.4, 100),
         Stage("talk", talk, 24, 1e-3, 4e-4, 0.0, 150),
     )
 
@@ -78,7 +78,9 @@ class Trainer:
         groups = [
             {
                 "params": [
-                    p for p, v, d in zip(self.master, vision, decay) if v == is_v and d == is_d
+                    p
+                    for p, v, d in zip(self.master, vision, decay, strict=True)
+                    if v == is_v and d == is_d
                 ],
                 "weight_decay": 0.05 if is_d else 0.0,
                 "vision": is_v,
@@ -117,7 +119,7 @@ class Trainer:
         for p in self.params:
             p.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
-        for p, w in zip(self.params, self.master):
+        for p, w in zip(self.params, self.master, strict=True):
             w.grad = torch.zeros_like(w) if p.grad is None else p.grad.float()
         torch.nn.utils.clip_grad_norm_(self.master, 1.0, foreach=True)
         for group in self.optimizer.param_groups:
@@ -130,8 +132,12 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """All that is needed to go on."""
         return {
-            "names": self.names, "master": self.master, "average": self.average,
-            "optimizer": self.optimizer.state_dict(), "stage": self.stage, "step": self.step,
+            "names": self.names,
+            "master": self.master,
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "stage": self.stage,
+            "step": self.step,
             "seconds": self.seconds,
         }
 
@@ -149,7 +155,7 @@ def save(trainer: Trainer, path: Path) -> None:
     """Writes a checkpoint; the old one stays until the new one is whole."""
     partial = path.with_suffix(".part")
     torch.save(trainer.state(), partial)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def run(trainer: Trainer, plan: tuple[Stage, ...], out: Path, every: int, unknown: float) -> None:
@@ -160,7 +166,11 @@ def run(trainer: Trainer, plan: tuple[Stage, ...], out: Path, every: int, unknow
         budget = 60.0 * stage.minutes
         talk = stage.name == "talk"
         data = Scenes(
-            trainer.shape, stage.batch, trainer.seed + 10 * trainer.stage, trainer.step, talk,
+            trainer.shape,
+            stage.batch,
+            trainer.seed + 10 * trainer.stage,
+            trainer.step,
+            talk,
             unknown,
         )
         loader = DataLoader(data, batch_size=None, num_workers=1, prefetch_factor=8)
@@ -182,10 +192,13 @@ def run(trainer: Trainer, plan: tuple[Stage, ...], out: Path, every: int, unknow
             for key, value in log.items():
                 sums[key] = sums.get(key, 0.0) + value
             if trainer.step % every == 0:
-                line = {"stage": stage.name, "step": trainer.step,
-                        "seconds": round(trainer.seconds, 1),
-                        "rate": round(stage.rate * shape, 7),
-                        **{k: round(v / every, 4) for k, v in sums.items()}}
+                line = {
+                    "stage": stage.name,
+                    "step": trainer.step,
+                    "seconds": round(trainer.seconds, 1),
+                    "rate": round(stage.rate * shape, 7),
+                    **{k: round(v / every, 4) for k, v in sums.items()},
+                }
                 sums = {}
                 with (out / "curves.jsonl").open("a") as file:
                     file.write(json.dumps(line) + "\n")
@@ -207,8 +220,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--every", type=int, default=20, help="steps between two log lines")
-    parser.add_argument("--unknown", type=float, default=0.05,
-                        help="share of pictures without stickers")
+    parser.add_argument(
+        "--unknown", type=float, default=0.05, help="share of pictures without stickers"
+    )
     parser.add_argument("--no-compile", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 
 import numpy as np
@@ -11,7 +11,7 @@ from PIL import Image
 from .catalog import COLOURS, ICONS
 
 
-@lru_cache(maxsize=None)
+@cache
 def load_icon(code: str) -> Image.Image:
     """The sticker as shipped: RGBA, trimmed, long side at most 128 pixels."""
     if code not in ICONS:

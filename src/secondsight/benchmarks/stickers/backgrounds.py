@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.random import Generator
@@ -101,7 +101,8 @@ def _value_noise(width: int, height: int, rng: Generator, coarse: int = 2) -> Im
         light = rng.integers(0, 256, (cells + 1, cells + 1, 1))
         tone = rng.integers(0, 256, (cells + 1, cells + 1, 3))
         small = light + (tone - light) * vivid // 8
-        octave = Image.fromarray(small.astype(np.uint8), "RGB").resize((width, height), Image.Resampling.BICUBIC)
+        octave = Image.fromarray(small.astype(np.uint8), "RGB")
+        octave = octave.resize((width, height), Image.Resampling.BICUBIC)
         total += strength * (np.asarray(octave) - 127.5)
         strength *= fade
         cells *= 2

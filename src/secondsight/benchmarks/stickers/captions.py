@@ -36,7 +36,7 @@ def common_colour(items: tuple[SceneObject, ...]) -> str | None:
 
 
 def listing(parts: list[str]) -> str:
-    """"a cat, a dog and two cars"."""
+    """ "a cat, a dog and two cars"."""
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
 
@@ -75,16 +75,14 @@ def full(scene: Scene, rng: Random) -> str:
     if len(singles) > 1 and rng.random() < 0.4:
         relation = relation_of(singles[0], singles[1])
         if relation:
-            sentences.append(
-                f"The {singles[0].category} is {relation} the {singles[1].category}."
-            )
+            sentences.append(f"The {singles[0].category} is {relation} the {singles[1].category}.")
     if scene.context and rng.random() < 0.6:
         sentences.append(f"It looks like {with_article(scene.context)}.")
     return " ".join(sentences)
 
 
 def relation_of(first: SceneObject, second: SceneObject) -> str | None:
-    """"to the left of", "above", ... where it is plain to see, else None."""
+    """ "to the left of", "above", ... where it is plain to see, else None."""
     dx = first.centre[0] - second.centre[0]
     dy = first.centre[1] - second.centre[1]
     if abs(dx) < 0.2 and abs(dy) < 0.2:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Mapping
 
 #: Colour names and their sRGB values. "orange" is left out on purpose: it is also an object.
 COLOURS: Mapping[str, tuple[int, int, int]] = MappingProxyType(
@@ -70,9 +70,14 @@ def _icons(text: str) -> tuple[Icon, ...]:
 # Four are stand-ins, because the emoji set has no better one: an extinguisher for the hydrant,
 # a parking sign for the meter, a cricket bat for the baseball bat, a tap for the sink.
 _ROWS: tuple[tuple[int, str, str, str, str], ...] = (
-    (1, "person", "person", "people",
-     "1f9cd 1f6b6 1f9d1 1f468 1f469 1f467 1f466 1f475 1f474 1f9cd-1f3fe 1f6b6-1f3fd 1f469-1f3fe "
-     "1f468-1f3fd 1f3c3"),
+    (
+        1,
+        "person",
+        "person",
+        "people",
+        "1f9cd 1f6b6 1f9d1 1f468 1f469 1f467 1f466 1f475 1f474 1f9cd-1f3fe 1f6b6-1f3fd 1f469-1f3fe "
+        "1f468-1f3fd 1f3c3",
+    ),
     (2, "bicycle", "vehicle", "", "1f6b2:red*"),
     (3, "car", "vehicle", "", "1f697:red* 1f698:red* 1f699:blue*"),
     (4, "motorcycle", "vehicle", "", "1f3cd:red* 1f6f5:red*"),

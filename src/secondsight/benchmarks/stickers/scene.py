@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Mapping, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.random import PCG64, Generator
@@ -26,8 +27,18 @@ SPLIT_SIZES: Mapping[str, int | None] = {
 }
 
 BACKGROUNDS: tuple[str, ...] = (
-    "plain", "gradient", "radial", "stripes", "checks", "dots", "clouds", "noise", "horizon",
-    "room", "collage", "leaves",
+    "plain",
+    "gradient",
+    "radial",
+    "stripes",
+    "checks",
+    "dots",
+    "clouds",
+    "noise",
+    "horizon",
+    "room",
+    "collage",
+    "leaves",
 )
 
 _NAMES = tuple(c.name for c in CATEGORIES)
@@ -227,9 +238,7 @@ def _draw(split: str, index: int, knobs: SceneKnobs, rng: Generator) -> Scene:
     )
 
 
-def _companions(
-    rng: Generator, count: int, strength: float
-) -> tuple[str | None, list[str]]:
+def _companions(rng: Generator, count: int, strength: float) -> tuple[str | None, list[str]]:
     """Objects that belong together, with a stranger now and then."""
     if rng.random() >= strength:
         return None, [str(n) for n in rng.choice(_NAMES, size=count, replace=False)]
@@ -239,10 +248,7 @@ def _companions(
     order = [str(n) for n in rng.choice(pool, len(pool), replace=False, p=weights / weights.sum())]
     names: list[str] = []
     while len(names) < count:
-        if order and rng.random() < 0.9:
-            name = order.pop(0)
-        else:
-            name = str(rng.choice(_NAMES))
+        name = order.pop(0) if order and rng.random() < 0.9 else str(rng.choice(_NAMES))
         if name in names:
             continue
         names.append(name)
@@ -309,10 +315,12 @@ def _place(
             shares = [_covered((x, y, w, h), box) for box in placed]
             back = _covered_by_any(placed, (x, y, w, h))
             if back > 2 * knobs.overlap + 0.1 or any(
-                old + new > knobs.overlap for old, new in zip(covered, shares) if new > 0
+                old + new > knobs.overlap
+                for old, new in zip(covered, shares, strict=True)
+                if new > 0
             ):
                 continue
-            covered = [old + new for old, new in zip(covered, shares)] + [0.0]
+            covered = [old + new for old, new in zip(covered, shares, strict=True)] + [0.0]
             placed.append((x, y, w, h))
             centre = ((x + w / 2) / width, (y + h / 2) / height)
             objects.append(SceneObject(name, icon.code, centre, size, angle, flipped, tint))

@@ -1,0 +1,64 @@
+"""Stage 4: write a checkpoint as a Hugging Face LLaVA folder in float16.
+
+Usage:
+    python -m training.export build/training/checkpoint.pt
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from .data import MEAN, STD, Shape
+from .network import Trainee
+from .tokenizer import BUNDLED, PAD_ID
+
+
+def export(checkpoint: Path, target: Path = BUNDLED) -> None:
+    """Writes configuration, weights and image processor beside the tokenizer in `target`.
+
+    The averaged weights are taken, and the heads that only training needs are left out.
+    """
+    shape = Shape()
+    state = torch.load(checkpoint, weights_only=True)
+    trainee = Trainee(shape, 0)
+    trainee.load_state_dict(dict(zip(state["names"], state["average"], strict=True)))
+    model = trainee.llava
+    model.generation_config.bos_token_id = 1
+    model.generation_config.eos_token_id = 2
+    model.generation_config.pad_token_id = PAD_ID
+    model.half().save_pretrained(target)
+    processor = {
+        "image_processor_type": "CLIPImageProcessor",
+        "crop_size": {"height": shape.image, "width": shape.image},
+        "do_center_crop": True,
+        "do_convert_rgb": True,
+        "do_normalize": True,
+        "do_rescale": True,
+        "do_resize": True,
+        "image_mean": MEAN,
+        "image_std": STD,
+        "resample": 3,
+        "rescale_factor": 1 / 255,
+        "size": {"shortest_edge": shape.image},
+    }
+    (target / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n")
+    tokens = {
+        "processor_class": "LlavaProcessor",
+        "image_token": "<image>",
+        "num_additional_image_tokens": 1,
+        "patch_size": shape.patch,
+        "vision_feature_select_strategy": "default",
+    }
+    (target / "processor_config.json").write_text(json.dumps(tokens, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--target", type=Path, default=BUNDLED)
+    args = parser.parse_args()
+    export(args.checkpoint, args.target)
