@@ -40,7 +40,7 @@ class Window:
     stop: int
 
 
-class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
+class SlotLayer(CacheLayerMixin):
     """Keys and values of one layer, each of shape (rows, heads, slots, head size)."""
 
     is_compileable = False
@@ -103,7 +103,7 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
         return -1
 
 
-class SlotCache(Cache):  # type: ignore[misc]
+class SlotCache(Cache):
     """The cache of all rows; `window` says what the next forward pass is about.
 
     Args:

@@ -64,7 +64,7 @@ def pad_left(values: torch.Tensor, width: int, fill: int) -> torch.Tensor:
 def _per_token(batch: ModelInputs, key: str) -> torch.Tensor:
     values = batch.get(key)
     if values is not None:
-        return values  # type: ignore[no-any-return]
+        return values
     ids: torch.Tensor = batch["input_ids"]
     return torch.ones_like(ids) if key == "attention_mask" else torch.zeros_like(ids)
 
@@ -101,7 +101,7 @@ _FEATURES: Final = ("pooler_output", "deepstack_features")
 
 def _join_features(outputs: list[ModelOutput]) -> ModelOutput:
     """Join the pre-encoded images that `generate` hands on, in the order of their slots."""
-    joined = {}
+    joined: dict[str, Any] = {}
     for key in _FEATURES:
         values = [output[key] for output in outputs if output.get(key) is not None]
         if not values:

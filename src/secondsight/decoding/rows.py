@@ -113,7 +113,7 @@ class Rows:
         offset = start if prefill else min(self._cached[row] for row in rows)
         index = self._index(rows)
         self.cache.focus(Window(index, start, offset, self.length))
-        state = {
+        state: dict[str, torch.Tensor | None] = {
             key: values[..., index, start : self.length] for key, values in self._state.items()
         }
         if not self._has_padding:
@@ -247,4 +247,4 @@ def _positions(model: PreTrainedModel, group: ModelInputs) -> torch.Tensor:
     ids = group["input_ids"]
     if positions is None:
         positions = model._prepare_position_ids_for_generation(ids, dict(group))
-    return positions.expand(*positions.shape[:-2], ids.shape[0], -1)  # type: ignore[no-any-return]
+    return positions.expand(*positions.shape[:-2], ids.shape[0], -1)

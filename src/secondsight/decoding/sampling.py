@@ -16,7 +16,7 @@ def derive_seed(seed: int, *names: object) -> int:
 
 
 def generator(seed: int) -> torch.Generator:
-    """Random numbers on the CPU, whatever the model's device, so that they are the same anywhere."""
+    """Random numbers on the CPU, so that they are the same on any device."""
     return torch.Generator().manual_seed(seed)
 
 

@@ -55,10 +55,10 @@ class Writer:
         if not processors:
             return scores
         if len(self.active) == len(self._ids):
-            return processors(self.sequences, scores)  # type: ignore[no-any-return]
+            return processors(self.sequences, scores)
         everyone = scores.new_zeros((len(self._ids), scores.shape[-1]))
         everyone[self.active] = scores
-        return processors(self.sequences, everyone)[self.active]  # type: ignore[no-any-return]
+        return processors(self.sequences, everyone)[self.active]
 
     def write(self, tokens: torch.Tensor, scores: tuple[torch.Tensor, ...] | None) -> None:
         """Write the active samples' tokens; whoever has finished gets padding.

@@ -68,7 +68,7 @@ class M3ID(Method):
     def undecided(
         self, logits: torch.Tensor, plausible: torch.Tensor | None, step: int
     ) -> torch.Tensor:
-        """Nothing is undecided at weight 0, nor, in the paper's variant, where the model is sure."""
+        """Nothing is at weight 0; in the paper's variant, nothing is where the model is sure."""
         first = step + (self.variant == "paper")
         if contrast_weight(self.decay, first) == 0:
             return torch.zeros(logits.shape[0], dtype=torch.bool, device=logits.device)

@@ -212,7 +212,7 @@ def _load_hugging_face(
                 f"{str(folder)!r} {problem} tensors: {', '.join(sorted(names)[:5])}"
                 + (f" and {len(names) - 5} more." if len(names) > 5 else ".")
             )
-    return model.to(device).eval()  # type: ignore[no-any-return]
+    return model.to(device).eval()
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -224,7 +224,7 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             f"{str(folder)!r} has no tokenizer that can be read (tokenizer.model or "
             f"tokenizer.json): {error}"
         ) from error
-    return tokenizer  # type: ignore[no-any-return]
+    return tokenizer
 
 
 def _check_vocabulary(

@@ -7,7 +7,6 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -435,7 +434,7 @@ class Model:
         }
 
 
-class _FirstToken(StoppingCriteria):  # type: ignore[misc]
+class _FirstToken(StoppingCriteria):
     """Notes when the first token was there; stops nothing."""
 
     def __init__(self) -> None:

@@ -105,7 +105,7 @@ def _refuse_other_models(config: Mapping[str, Any], folder: Path) -> None:
 
 
 def llava_config(config: Mapping[str, Any], tower: Mapping[str, Any]) -> LlavaConfig:
-    """transformers' configuration for an original checkpoint and its vision tower.
+    """The transformers configuration for an original checkpoint and its vision tower.
 
     Args:
         config: The checkpoint's config.json.
@@ -239,7 +239,7 @@ def _unpickle(shard: Path) -> dict[str, torch.Tensor]:
         content = torch.load(shard, map_location="cpu", weights_only=True)
     if not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise CheckpointError(f"{str(shard)!r} holds something else than named tensors.")
-    return content  # type: ignore[no-any-return]
+    return content
 
 
 def shards(folder: Path) -> list[Path]:
@@ -287,4 +287,4 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{str(path)!r} is missing. Is the download complete?") from None
     except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
         raise CheckpointError(f"{str(path)!r} cannot be read: {error}") from error
-    return content  # type: ignore[no-any-return]
+    return content

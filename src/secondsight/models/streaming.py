@@ -28,7 +28,7 @@ def until_stop(text: str, stops: Sequence[str]) -> str:
     return text[: min(places)].rstrip() if places else text
 
 
-class Pieces(BaseStreamer):  # type: ignore[misc]
+class Pieces(BaseStreamer):
     """Turns ids into text that never splits a character and never shows part of a stop string.
 
     Args:
@@ -85,7 +85,7 @@ class Pieces(BaseStreamer):  # type: ignore[misc]
         self._show(text, len(text))
 
 
-class _Cancelled(StoppingCriteria):  # type: ignore[misc]
+class _Cancelled(StoppingCriteria):
     def __init__(self, event: threading.Event) -> None:
         self._event = event
 
