@@ -1,7 +1,8 @@
 """Benchmarks: scoring answers, running comparisons, and saying what they show.
 
 Scoring answers that anyone's code produced: `score_pope`, `score_chair`, `score_mme`,
-`score_amber`, `score_yes_no`. Generating and scoring: `evaluate`.
+`score_amber`, `score_yes_no`. Generating and scoring: `secondsight.benchmarks.runner.evaluate`,
+which is kept apart because it loads the models' libraries.
 """
 
 from secondsight.benchmarks.amber import AmberResult, score_amber

@@ -62,7 +62,7 @@ class Source:
         strategy: How POPE questions are drawn on a built-in dataset.
         per_image: Positive and as many negative POPE questions per picture there.
         prompt: The instruction for captions, instead of the benchmark's own.
-        parser: How POPE answers are read.
+        parser: How POPE answers are read; None for the preset's way, else ``strict``.
     """
 
     dataset: str | None = None
@@ -77,7 +77,7 @@ class Source:
     strategy: str = "adversarial"
     per_image: int = 3
     prompt: str | None = None
-    parser: str = "strict"
+    parser: str | None = None
 
     def need(self, name: str) -> PathLike:
         """The value of a path option that a benchmark cannot do without.

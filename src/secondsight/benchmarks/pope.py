@@ -216,10 +216,12 @@ class Pope(Benchmark):
 
     def load(self, source: Source, problems: Problems) -> list[Item]:
         """One item per question."""
-        _require_parser(source.parser)
-        self._parser = source.parser
+        self._parser = source.parser or "strict"
+        _require_parser(self._parser)
         if source.dataset is not None:
-            return _sticker_items(source)
+            from secondsight.benchmarks.sticker_source import sticker_pope_items
+
+            return sticker_pope_items(source)
         folder = source.need("images")
         return [
             Item(
@@ -239,23 +241,3 @@ class Pope(Benchmark):
     def metrics(self, sums: Mapping[str, Array]) -> dict[str, Array]:
         """Accuracy, precision, recall, F1, yes-ratio."""
         return yes_no_metrics(sums)
-
-
-def _sticker_items(source: Source) -> list[Item]:
-    from secondsight.benchmarks.pope_questions import build_pope_questions
-    from secondsight.benchmarks.sticker_source import sticker_scenes
-
-    scenes = sticker_scenes(source)
-    asked = build_pope_questions(
-        scenes.instances, strategy=source.strategy, per_image=source.per_image, seed=0
-    )
-    return [
-        Item(
-            id=str(question["question_id"]),
-            image_id=str(question["image"]),
-            image=scenes.by_file[str(question["image"])],
-            question=str(question["text"]),
-            truth={"label": str(question["label"])},
-        )
-        for question in asked
-    ]

@@ -1,0 +1,160 @@
+"""A run's scores and reports: ``scores.json``, ``report.md``, ``report.html``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+import jsonschema
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+from rich.table import Table
+
+from secondsight.benchmarks.base import Benchmark
+from secondsight.benchmarks.comparison import Comparison, Estimate, Paired, Row, Transitions
+from secondsight.benchmarks.plots import plots
+from secondsight.benchmarks.records import read_json
+from secondsight.benchmarks.run import MANIFEST, REPORT_HTML, REPORT_MD, SCORES, Run
+
+_POINTS = ("amber_score", "score", "hallucination", "perception", "cognition", "mean_length")
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of ``scores.json``."""
+    source = resources.files("secondsight.benchmarks") / "scores.schema.json"
+    loaded: dict[str, Any] = json.loads(source.read_text("utf-8"))
+    return loaded
+
+
+def write_reports(run: Run, comparison: Comparison, benchmark: Benchmark) -> None:
+    """Writes the scores, validated, and both reports."""
+    # Through text, because asdict keeps tuples, which no schema knows.
+    text = json.dumps(comparison.to_dict(), indent=2, ensure_ascii=False)
+    jsonschema.validate(json.loads(text), schema())
+    run.write(SCORES, text + "\n")
+    manifest = read_json(run.folder / MANIFEST)
+    environment = Environment(
+        loader=PackageLoader("secondsight.benchmarks"),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    values = {
+        "title": benchmark.title,
+        "comparison": comparison,
+        "columns": columns(comparison),
+        "table": [cells(row, comparison) for row in comparison.rows],
+        "reading": _reading(comparison),
+        "manifest": manifest,
+        "manifest_text": json.dumps(manifest, indent=2, ensure_ascii=False),
+        "plots": [Markup(plot) for plot in plots(comparison)],
+    }
+    run.write(REPORT_MD, environment.get_template("report.md.j2").render(values))
+    run.write(REPORT_HTML, environment.get_template("report.html.j2").render(values))
+
+
+def columns(comparison: Comparison) -> list[str]:
+    """The heads of the table's columns."""
+    changes = any(row.transitions is not None for row in comparison.rows)
+    return [
+        "method",
+        *comparison.headline,
+        "against regular",
+        "against best control",
+        *(["yes→no / no→yes"] if changes else []),
+        "verdict",
+    ]
+
+
+def cells(row: Row, comparison: Comparison) -> list[str]:
+    """A row's cells, as text."""
+    changes = any(other.transitions is not None for other in comparison.rows)
+    name = f"{row.method} (control)" if row.control else row.method
+    return [
+        name,
+        *(estimate_text(metric, row.metrics[metric]) for metric in comparison.headline),
+        paired_text(comparison.primary, row.versus_regular, named=False),
+        paired_text(comparison.primary, row.versus_best_control, named=True),
+        *([_transitions_text(row.transitions)] if changes else []),
+        row.verdict or "",
+    ]
+
+
+def comparison_table(comparison: Comparison, title: str) -> Table:
+    """The table for the terminal."""
+    questions = f"{comparison.items} questions, {comparison.images} images"
+    table = Table(
+        *columns(comparison),
+        title=f"{title}: {questions}, seeds {', '.join(map(str, comparison.seeds))}",
+        caption="95% intervals over images; p after Holm's correction",
+        show_lines=True,
+    )
+    for row in comparison.rows:
+        table.add_row(*cells(row, comparison))
+    return table
+
+
+def _scale(metric: str) -> tuple[float, int]:
+    """Fractions are shown in percent, points and lengths as they are."""
+    return (1.0, 1) if metric.rpartition(".")[2] in _POINTS else (100.0, 1)
+
+
+def estimate_text(metric: str, estimate: Estimate) -> str:
+    """``85.2 [82.1, 88.0]``; fractions in percent."""
+    factor, digits = _scale(metric)
+    text = f"{factor * estimate.mean:.{digits}f}"
+    if estimate.low is None or estimate.high is None:
+        return text
+    return f"{text} [{factor * estimate.low:.{digits}f}, {factor * estimate.high:.{digits}f}]"
+
+
+def paired_text(metric: str, paired: Paired | None, *, named: bool) -> str:
+    """``+1.5 [0.2, 2.8], p 0.031``, with the other method's name if asked."""
+    if paired is None:
+        return ""
+    factor, digits = _scale(metric)
+    text = f"{factor * paired.difference:+.{digits}f}"
+    if paired.low is not None and paired.high is not None:
+        text += f" [{factor * paired.low:.{digits}f}, {factor * paired.high:.{digits}f}]"
+    p = "p < 0.001" if paired.p_holm < 0.001 else f"p {paired.p_holm:.3f}"
+    return f"{text}, {p}" + (f" ({paired.against})" if named else "")
+
+
+def _transitions_text(transitions: Transitions | None) -> str:
+    if transitions is None:
+        return ""
+    return (
+        f"{transitions.yes_to_no} ({transitions.yes_to_no_right} right) / "
+        f"{transitions.no_to_yes} ({transitions.no_to_yes_right} right)"
+    )
+
+
+def _reading(comparison: Comparison) -> list[str]:
+    """What to know when reading the table, for this run."""
+    direction = "more" if comparison.higher_is_better else "less"
+    notes = [
+        f"Comparisons and verdicts are about {comparison.primary} ({direction} is better). "
+        "Fractions are in percent.",
+        "Intervals are 95%, by bootstrap over images: questions about one image are not "
+        "independent.",
+        "A control has the form of a contrastive method without its idea: greedy decoding, the "
+        "plausibility constraint alone, a lower temperature, RITUAL with the untouched image. A "
+        "gain over regular decoding that a control has too is sharpening, not insight.",
+        "p-values are corrected by Holm over all comparisons of the table.",
+    ]
+    metrics: Mapping[str, Estimate] = comparison.rows[0].metrics
+    if "mean_length" in metrics:
+        notes.append(
+            "Read CHAIR beside recall and length: a method that says less is not one that errs "
+            "less."
+        )
+    if any(row.transitions is not None for row in comparison.rows):
+        notes.append(
+            "yes→no / no→yes count the answers that changed against regular decoding, and how "
+            "many of them are right now, summed over seeds."
+        )
+    return notes

@@ -1,0 +1,323 @@
+"""Generating and scoring: all methods and their controls on one benchmark, in one folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from secondsight import methods as decoding
+from secondsight.answer import Answer
+from secondsight.benchmarks.base import Benchmark, Item, Source, absent_images, create
+from secondsight.benchmarks.comparison import REGULAR, Comparison, compare
+from secondsight.benchmarks.fingerprint import dataset_hash, weights_hash
+from secondsight.benchmarks.records import DataError, PathLike, Problems
+from secondsight.benchmarks.report import write_reports
+from secondsight.benchmarks.run import Key, Run
+from secondsight.benchmarks.statistics import RESAMPLES
+from secondsight.errors import UserError
+from secondsight.models.loading import load
+from secondsight.models.model import Model
+from secondsight.presets import Preset
+from secondsight.presets import preset as find_preset
+from secondsight.sample import Sample
+
+METHODS = ("regular", "ritual", "vcd", "m3id")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished run: its table, and the folder with everything else."""
+
+    comparison: Comparison
+    folder: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """The table, as ``scores.json`` holds it."""
+        return self.comparison.to_dict()
+
+
+def evaluate(
+    benchmark: str,
+    *,
+    model: Model | str | Path | None = None,
+    methods: Sequence[str] = METHODS,
+    controls: bool = True,
+    preset: str | Preset = "llava-official",
+    seeds: Sequence[int] = (0,),
+    source: Source | None = None,
+    out: PathLike | None = None,
+    batch_size: int = 16,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    top_k: int | None = None,
+    max_new_tokens: int | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    lenient: bool = False,
+    progress: bool = True,
+    resamples: int = RESAMPLES,
+) -> Evaluation:
+    """Runs methods and controls on a benchmark, or goes on with a run that was interrupted.
+
+    Args:
+        benchmark: ``pope``, ``chair``, ``mme``, ``amber`` or a registered one.
+        model: A loaded model, a local folder or hub id, or None for the bundled model.
+        methods: Decoding methods; regular decoding is always among them.
+        controls: Add every control method, so that a gain can be told from sharpening.
+        preset: The protocol (``ritual-2024``, ...): prompt, question suffix, POPE parser.
+        seeds: Each method answers everything once per seed.
+        source: Where the items come from; by default StickerScenes.
+        out: The run's folder. If it holds a run of these settings, that run is continued. By
+            default a folder under ``runs``, named after the settings.
+        batch_size: Samples per batch; the answers do not depend on it.
+        temperature: Of sampling. Papers sample at 1; the control ``greedy`` stays greedy.
+        top_p: Of sampling.
+        top_k: Of sampling.
+        max_new_tokens: Limit of an answer, by default the benchmark's.
+        device: Where to load the model.
+        dtype: In which precision to load it.
+        lenient: Leave out bad records and absent pictures, counted, instead of stopping.
+        progress: Show a progress bar on stderr.
+        resamples: Resamples of the bootstrap.
+
+    Raises:
+        DataError: Bad input; all absent pictures are named before anything is generated.
+        RunMismatchError: The folder holds another run.
+        UserError: Unknown names or unusable settings.
+    """
+    asked = find_preset(preset)
+    source = source or Source(dataset="stickers")
+    source = replace(source, parser=source.parser or asked.pope_parser)
+    chosen = _methods(methods, controls)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise UserError(f"seeds must be one or more different whole numbers, not {list(seeds)}")
+    if batch_size < 1:
+        raise UserError(f"the batch size must be at least 1, not {batch_size}")
+    judge = create(benchmark)
+    items, warnings = _items(judge, source, lenient)
+    answering = _loaded(model, device, dtype, asked)
+    settings = {
+        "temperature": temperature,
+        "top_p": top_p,
+        "top_k": top_k,
+        "max_new_tokens": max_new_tokens or judge.max_new_tokens,
+    }
+    config = _config(judge, answering, asked, chosen, seeds, settings, items, source)
+    run = Run(out or _own_folder(config), config, _environment(batch_size, source))
+    _generate(run, answering, judge, asked, chosen, seeds, settings, items, batch_size, progress)
+    texts = {
+        method: {
+            seed: [run.answers[method, seed, item.id]["text"] for item in items] for seed in seeds
+        }
+        for method in chosen
+    }
+    comparison = compare(
+        judge,
+        items,
+        texts,
+        [method for method, made in chosen.items() if made.control],
+        resamples=resamples,
+        warnings=warnings,
+    )
+    write_reports(run, comparison, judge)
+    return Evaluation(comparison, run.folder)
+
+
+def _methods(specs: Sequence[str], controls: bool) -> dict[str, decoding.Method]:
+    """Methods by canonical name: regular first, controls last, each once."""
+    made = [decoding.create(spec) for spec in (REGULAR, *specs)]
+    if controls:
+        made += [decoding.create(name) for name in decoding.controls()]
+    made.sort(key=lambda method: method.control)
+    return {method.spec: method for method in made}
+
+
+def _items(judge: Benchmark, source: Source, lenient: bool) -> tuple[list[Item], tuple[str, ...]]:
+    if source.limit is not None and source.limit < 1:
+        raise UserError(f"--limit must be at least 1, not {source.limit}")
+    problems = Problems(lenient=lenient)
+    items = judge.load(source, problems)
+    if len({item.id for item in items}) < len(items):
+        raise DataError(f"{judge.name}: items share ids, so their answers cannot be told apart")
+    if source.limit is not None:
+        kept = set(list(dict.fromkeys(item.image_id for item in items))[: source.limit])
+        items = [item for item in items if item.image_id in kept]
+    absent = absent_images(items)
+    if absent and not lenient:
+        names = "\n".join(f"  {path}" for path in absent)
+        raise DataError(f"{len(absent)} listed pictures are absent:\n{names}")
+    for path in absent:
+        problems.add("absent picture", f"{path}: no such file")
+    gone = set(absent)
+    items = [i for i in items if not (isinstance(i.image, Path) and i.image in gone)]
+    warnings = problems.settle()
+    if not items:
+        raise DataError(f"{judge.name}: nothing to ask")
+    return items, warnings
+
+
+def _loaded(model: Model | str | Path | None, device: str, dtype: str, asked: Preset) -> Model:
+    if model is None or isinstance(model, str | Path):
+        return load(model, device=device, dtype=dtype, preset=asked)
+    return model
+
+
+def _config(
+    judge: Benchmark,
+    model: Model,
+    asked: Preset,
+    chosen: Mapping[str, decoding.Method],
+    seeds: Sequence[int],
+    settings: Mapping[str, Any],
+    items: Sequence[Item],
+    source: Source,
+) -> dict[str, Any]:
+    """All that the answers and their scores depend on."""
+    first = next(model.hf_model.parameters())
+    return {
+        "benchmark": judge.name,
+        "model": model.name,
+        "revision": model.revision,
+        "weights_sha256": weights_hash(model.hf_model.state_dict()),
+        "dtype": str(first.dtype).removeprefix("torch."),
+        "device": first.device.type,
+        "preset": asked.name,
+        "parser": source.parser if judge.name == "pope" else None,
+        "methods": {spec: {"name": m.name, **m.parameters} for spec, m in chosen.items()},
+        "seeds": list(seeds),
+        "settings": dict(settings),
+        "dataset": {
+            "name": _dataset_name(source),
+            "sha256": dataset_hash(items),
+            "items": len(items),
+            "images": len({item.image_id for item in items}),
+        },
+        "versions": {name: version(name) for name in ("secondsight", "torch", "transformers")},
+    }
+
+
+def _dataset_name(source: Source) -> str:
+    if source.dataset is not None:
+        return f"{source.dataset}/{source.split}"
+    path = source.questions or source.instances or source.annotations
+    return Path(path).name if path is not None else "unnamed"
+
+
+def _own_folder(config: Mapping[str, Any]) -> Path:
+    """A folder that the same settings find again and no others do."""
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+    data = config["dataset"]["name"].replace("/", "-")
+    return Path("runs") / f"{config['benchmark']}-{data}-{digest[:8]}"
+
+
+def _environment(batch_size: int, source: Source) -> dict[str, Any]:
+    """What is worth knowing but does not change answers."""
+    return {
+        "machine": platform.platform(),
+        "python": platform.python_version(),
+        "processors": os.cpu_count(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "batch_size": batch_size,
+        "strategy": source.strategy if source.dataset is not None else None,
+    }
+
+
+def _generate(
+    run: Run,
+    model: Model,
+    judge: Benchmark,
+    asked: Preset,
+    chosen: Mapping[str, decoding.Method],
+    seeds: Sequence[int],
+    settings: Mapping[str, Any],
+    items: Sequence[Item],
+    batch_size: int,
+    progress: bool,
+) -> None:
+    """Answers what is not answered yet.
+
+    The batches are the same in an uninterrupted run and in one that goes on: a batch that was
+    half written is computed whole again, so that rounding cannot differ.
+    """
+    with _bar(progress) as bar:
+        task = bar.add_task("", total=len(chosen) * len(seeds) * len(items))
+        for method, seed, batch in _batches(chosen, seeds, items, batch_size):
+            keys: list[Key] = [(method, seed, item.id) for item in batch]
+            if not all(key in run.answers for key in keys):
+                bar.update(task, description=method)
+                samples = [
+                    Sample(item.image, asked.question(item.question, judge.name), id=item.id)
+                    for item in batch
+                ]
+                answers = model.answer_batch(
+                    samples, method=method, seed=seed, batch_size=batch_size, **settings
+                )
+                run.append(
+                    (key, _line(item, answer))
+                    for key, item, answer in zip(keys, batch, answers, strict=True)
+                )
+            bar.advance(task, len(batch))
+
+
+def _batches(
+    chosen: Mapping[str, decoding.Method],
+    seeds: Sequence[int],
+    items: Sequence[Item],
+    batch_size: int,
+) -> Iterator[tuple[str, int, Sequence[Item]]]:
+    for method in chosen:
+        for seed in seeds:
+            for start in range(0, len(items), batch_size):
+                yield method, seed, items[start : start + batch_size]
+
+
+def _line(item: Item, answer: Answer) -> dict[str, Any]:
+    return {
+        "image_id": item.image_id,
+        "text": answer.text,
+        "tokens": len(answer.ids),
+        "finish_reason": answer.finish_reason,
+    }
+
+
+class _Rate(ProgressColumn):
+    """Answers per second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "")
+
+
+def _bar(shown: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TaskProgressColumn(),
+        _Rate(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not shown,
+    )

@@ -1,0 +1,135 @@
+"""``secondsight eval`` and ``secondsight pope-questions`` on the command line."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from secondsight.benchmarks import DataError, runner
+from secondsight.cli.eval import _methods, evaluate
+from secondsight.cli.pope_questions import pope_questions
+from secondsight.errors import UserError
+
+app = typer.Typer()
+app.command("eval")(evaluate)
+app.command("pope-questions")(pope_questions)
+
+
+@dataclass
+class Yes:
+    """A model that says yes."""
+
+    name: str = "yes"
+    revision: str | None = None
+    hf_model: torch.nn.Module = field(default_factory=lambda: torch.nn.Linear(1, 1))
+    text: str = "Yes."
+    ids: tuple[int, ...] = (1,)
+    finish_reason: str = "eos"
+
+    def answer_batch(self, samples: list[Any], **settings: Any) -> list["Yes"]:
+        return [self for _ in samples]
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = Yes()
+    monkeypatch.setattr(runner, "load", lambda *args, **kwargs: loaded)
+
+
+def test_eval_prints_a_table_or_json_and_continues(model: None, tmp_path: Path) -> None:
+    args = ["eval", "pope", "--dataset", "stickers", "--limit", "3", "--out", str(tmp_path / "o"),
+            "--methods", "regular,vcd:alpha=2"]  # fmt: skip
+    result = CliRunner().invoke(app, args, catch_exceptions=False, env={"COLUMNS": "250"})
+    assert result.exit_code == 0
+    assert "vcd:alpha=2" in result.stdout
+    assert "greedy (control)" in result.stdout
+    again = CliRunner().invoke(app, [*args, "--json"], catch_exceptions=False)
+    scores = json.loads(again.stdout)
+    assert scores == json.loads((tmp_path / "o" / "scores.json").read_text())
+    assert scores["rows"][0]["metrics"]["yes_ratio"]["mean"] == 1.0
+    other = CliRunner().invoke(app, [*args, "--seeds", "0,1"])
+    assert isinstance(other.exception, runner.UserError)
+
+
+@pytest.mark.parametrize("benchmark", ["chair", "mme"])
+def test_every_benchmark_of_stickers_runs(model: None, tmp_path: Path, benchmark: str) -> None:
+    args = ["eval", benchmark, "--dataset", "stickers", "--limit", "2", "--methods", "regular",
+            "--no-controls", "--json", "--out", str(tmp_path / "o")]  # fmt: skip
+    result = CliRunner().invoke(app, args, catch_exceptions=False)
+    assert json.loads(result.stdout)["images"] == 2
+
+
+def test_without_a_folder_the_run_finds_its_own_again(
+    model: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    args = ["eval", "pope", "--dataset", "stickers", "--limit", "1", "--methods", "regular"]
+    for extra in ([], [], ["--seeds", "1"]):
+        assert CliRunner().invoke(app, [*args, *extra]).exit_code == 0
+    folders = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert len(folders) == 2
+    assert all(name.startswith("pope-stickers-test-") for name in folders)
+
+
+def test_eval_without_any_data_says_what_is_needed(model: None, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["eval", "pope", "--out", str(tmp_path / "o")])
+    assert isinstance(result.exception, UserError)
+    assert "--dataset stickers" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("text", "specs"),
+    [
+        ("regular,ritual", ["regular", "ritual"]),
+        ("ritual:alpha=2,transform=hflip,vcd", ["ritual:alpha=2,transform=hflip", "vcd"]),
+        ("vcd:alpha=2,m3id:decay=0.1", ["vcd:alpha=2", "m3id:decay=0.1"]),
+        (" regular ; vcd ", ["regular", "vcd"]),
+    ],
+)
+def test_methods_with_parameters_are_told_apart(text: str, specs: list[str]) -> None:
+    assert _methods(text) == specs
+
+
+def test_pope_questions_are_deterministic_and_score_themselves(tmp_path: Path) -> None:
+    names = ["dog", "cat", "car", "bus"]
+    instances = tmp_path / "instances.json"
+    instances.write_text(
+        json.dumps(
+            {
+                "images": [{"id": i, "file_name": f"{i}.jpg"} for i in range(3)],
+                "categories": [{"id": i, "name": name} for i, name in enumerate(names)],
+                "annotations": [
+                    {"image_id": i, "category_id": c} for i in range(3) for c in (i, i + 1)
+                ],
+            }
+        )
+    )
+    args = ["pope-questions", "--instances", str(instances), "--per-image", "1", "--strategy",
+            "popular"]  # fmt: skip
+    first = CliRunner().invoke(app, args, catch_exceptions=False)
+    out = tmp_path / "q.jsonl"
+    CliRunner().invoke(app, [*args, "--out", str(out)], catch_exceptions=False)
+    assert out.read_text() == first.stdout
+    labels = [json.loads(line)["label"] for line in first.stdout.splitlines()]
+    assert labels.count("yes") == labels.count("no") == 3
+
+
+@pytest.mark.parametrize(
+    ("extra", "error"),
+    [
+        (["--strategy", "populr"], UserError),
+        (["--per-image", "0"], UserError),
+        (["--per-image", "9"], DataError),
+        (["--instances", "/absent"], DataError),
+    ],
+)
+def test_pope_questions_bad_input(tmp_path: Path, extra: list[str], error: type) -> None:
+    instances = tmp_path / "i.json"
+    instances.write_text('{"images": [], "categories": [], "annotations": []}')
+    result = CliRunner().invoke(app, ["pope-questions", "--instances", str(instances), *extra])
+    assert isinstance(result.exception, error)
