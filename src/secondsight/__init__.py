@@ -1,38 +1,40 @@
 """secondsight: decoding methods that make vision-language models hallucinate less."""
 
-from importlib.metadata import version
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from secondsight import methods, presets
-from secondsight.answer import Answer, TokenEvidence
-from secondsight.decoding import decode
-from secondsight.errors import (
-    CheckpointError,
-    ImageError,
-    MethodError,
-    QuestionError,
-    UnsupportedError,
-    UserError,
-)
-from secondsight.methods import (
-    M3ID,
-    VCD,
-    Greedy,
-    Identity,
-    Method,
-    Plausibility,
-    Regular,
-    Ritual,
-    RitualM3ID,
-    RitualPlus,
-    RitualVCD,
-    Sharpened,
-    register,
-)
-from secondsight.models import Model, Stream, load
-from secondsight.prompts import Turn, tokenize_with_images
-from secondsight.sample import Sample
+if TYPE_CHECKING:
+    from secondsight import methods, presets
+    from secondsight.answer import Answer, TokenEvidence
+    from secondsight.decoding import decode
+    from secondsight.errors import (
+        CheckpointError,
+        ImageError,
+        MethodError,
+        QuestionError,
+        UnsupportedError,
+        UserError,
+    )
+    from secondsight.methods import (
+        M3ID,
+        VCD,
+        Greedy,
+        Identity,
+        Method,
+        Plausibility,
+        Regular,
+        Ritual,
+        RitualM3ID,
+        RitualPlus,
+        RitualVCD,
+        Sharpened,
+        register,
+    )
+    from secondsight.models import Model, Stream, load
+    from secondsight.prompts import Turn, tokenize_with_images
+    from secondsight.sample import Sample
 
-__version__ = version("secondsight")
+    __version__: str
 
 __all__ = [
     "M3ID",
@@ -67,3 +69,59 @@ __all__ = [
     "register",
     "tokenize_with_images",
 ]
+
+_SUBMODULES = ("methods", "presets")
+
+_HOMES = {
+    "answer": ("Answer", "TokenEvidence"),
+    "decoding": ("decode",),
+    "errors": (
+        "CheckpointError",
+        "ImageError",
+        "MethodError",
+        "QuestionError",
+        "UnsupportedError",
+        "UserError",
+    ),
+    "methods": (
+        "M3ID",
+        "VCD",
+        "Greedy",
+        "Identity",
+        "Method",
+        "Plausibility",
+        "Regular",
+        "Ritual",
+        "RitualM3ID",
+        "RitualPlus",
+        "RitualVCD",
+        "Sharpened",
+        "register",
+    ),
+    "models": ("Model", "Stream", "load"),
+    "prompts": ("Turn", "tokenize_with_images"),
+    "sample": ("Sample",),
+}
+
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for: ``secondsight --help`` needs no torch."""
+    value: Any
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value = version("secondsight")
+    elif name in _SUBMODULES:
+        value = import_module(f"secondsight.{name}")
+    elif name in _HOME_OF:
+        value = getattr(import_module(f"secondsight.{_HOME_OF[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
