@@ -1,0 +1,225 @@
+"""``secondsight compare``: all methods and the controls side by side on one picture."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from secondsight.cli import options
+from secondsight.cli.output import stderr, stdout
+from secondsight.errors import UserError
+from secondsight.settings import Settings, as_stops
+
+if TYPE_CHECKING:
+    from secondsight.answer import Answer
+    from secondsight.methods import Method
+
+REGULAR = "regular"
+MARK = "bold yellow"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method's answer beside regular decoding's."""
+
+    method: Method
+    answer: Answer
+    words: tuple[tuple[str, bool], ...]
+    """The answer's words, blanks included, and whether each differs from regular's."""
+
+    @property
+    def seconds(self) -> float:
+        """From the picture to the last token."""
+        return self.answer.timings["encode"] + self.answer.timings["generate"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row as plain data."""
+        return {
+            "method": self.method.spec,
+            "control": self.method.control,
+            "seconds": self.seconds,
+            "tokens": len(self.answer.ids),
+            "same_as_regular": not any(differs for _, differs in self.words),
+            "words_that_differ": [word for word, differs in self.words if differs and word.strip()],
+            **self.answer.to_dict(),
+        }
+
+
+def compare(
+    image: Annotated[
+        str | None,
+        typer.Argument(
+            help="File or URL; left out: the picture that ships with secondsight.",
+            show_default=False,
+        ),
+    ] = None,
+    question: options.Question = options.DESCRIBE,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="Methods by comma, such as ritual,vcd:alpha=2; left out: all of them. Regular "
+            "decoding always comes first.",
+            show_default=False,
+            rich_help_panel="Decoding",
+        ),
+    ] = None,
+    controls: Annotated[
+        bool,
+        typer.Option(
+            help="Add the controls: what a method must beat before its gain means anything.",
+            rich_help_panel="Decoding",
+        ),
+    ] = True,
+    model: options.ModelName = None,
+    preset: options.PresetName = "llava-official",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    revision: options.Revision = None,
+    vision_tower: options.VisionTower = None,
+    temperature: options.Temperature = 0.0,
+    top_p: options.TopP = 1.0,
+    top_k: options.TopK = None,
+    max_new_tokens: options.MaxNewTokens = 512,
+    seed: options.Seed = 0,
+    stop: options.Stop = None,
+    plugin: options.Plugin = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """All methods and the controls side by side, with the words that differ from regular marked.
+
+    [bold]Examples[/bold]
+
+      [cyan]secondsight compare[/cyan]
+      [cyan]secondsight compare cat.jpg -q "Is there a dog?" --temperature 1[/cyan]
+      [cyan]secondsight compare cat.jpg --methods ritual,ritual:transform=hflip --no-controls[/cyan]
+      [cyan]secondsight compare cat.jpg --plugin mine.py --methods mine:alpha=2[/cyan]
+
+    A gain that a control shows as well is not the method's: sharpening or cutting off unlikely
+    tokens did it. Without temperature, most controls equal regular decoding, as they must.
+    """
+    settings = Settings(
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        stop=as_stops(stop),
+        seed=seed,
+    )
+    options.checked_question(question)
+    from secondsight.cli.plugins import load_plugins
+    from secondsight.images import open_image
+
+    load_plugins(plugin or ())
+    chosen = chosen_methods(methods, controls)
+    name = image or str(options.demo_picture())
+    picture = open_image(name)
+    loaded = options.load_model(
+        model,
+        preset=preset,
+        device=device,
+        dtype=dtype,
+        revision=revision,
+        vision_tower=vision_tower,
+    )
+    loaded.answer(picture, question, max_new_tokens=1)  # else the first method pays for warming up
+    rows: list[Row] = []
+    with stderr().status("") as status:
+        for method in chosen:
+            status.update(f"{method.spec} ({len(rows) + 1} of {len(chosen)}) ...")
+            answer = loaded.answer(picture, question, method, **asdict(settings))
+            rows.append(Row(method, answer, marked(rows[0].answer if rows else answer, answer)))
+    if as_json:
+        record = {"image": name, "question": question, "answers": [row.to_dict() for row in rows]}
+        typer.echo(json.dumps(record, ensure_ascii=False))
+        return
+    console = stdout()
+    console.print(_table(rows, console), highlight=False)
+    console.print(Text(f"{name}: {question}", style="dim"), soft_wrap=True)
+
+
+def chosen_methods(text: str | None, controls: bool) -> list[Method]:
+    """The methods asked for, each once: regular first, controls last.
+
+    Args:
+        text: Methods by comma; a comma before ``name=`` continues a method's parameters.
+        controls: Whether all controls come along.
+    """
+    from secondsight import methods
+
+    known = [name for name in methods.names() if controls or name not in methods.controls()]
+    specs = known if text is None else [REGULAR, *_split(text)]
+    if controls and text is not None:
+        specs += methods.controls()
+    made = {method.spec: method for method in map(methods.create, specs)}
+    return sorted(made.values(), key=lambda method: method.control)
+
+
+def _split(text: str) -> list[str]:
+    specs: list[str] = []
+    for part in (part.strip() for part in text.split(",")):
+        if specs and ":" in specs[-1] and ":" not in part and "=" in part:
+            specs[-1] += f",{part}"
+        elif part:
+            specs.append(part)
+    if not specs:
+        raise UserError("--methods names no method. All of them: secondsight methods.")
+    return specs
+
+
+def marked(regular: Answer, answer: Answer) -> tuple[tuple[str, bool], ...]:
+    """The pieces of an answer, words and blanks, and whether each differs from regular's."""
+    before, after = _words(regular.text), _words(answer.text)
+    matcher = SequenceMatcher(None, before[::2], after[::2], autojunk=False)
+    differs = [True] * len(after[::2])
+    for block in matcher.get_matching_blocks():
+        differs[block.b : block.b + block.size] = [False] * block.size
+    return tuple(
+        # A blank is marked where the words on both its sides are, so that a run reads as one.
+        (piece, all(differs[place // 2 : place // 2 + 1 + place % 2]))
+        for place, piece in enumerate(after)
+        if piece
+    )
+
+
+def _words(text: str) -> list[str]:
+    """Words at even places, the blanks between them at odd ones."""
+    return re.split(r"(\s+)", text)
+
+
+def _table(rows: Sequence[Row], console: Console) -> Table:
+    table = Table(show_lines=True, expand=console.is_terminal)
+    table.add_column("method", no_wrap=True)
+    table.add_column("answer", ratio=1, overflow="fold")
+    table.add_column("tokens", justify="right", no_wrap=True)
+    table.add_column("seconds", justify="right", no_wrap=True)
+    coloured = console.is_terminal and not console.no_color
+    for row in rows:
+        label = Text(row.method.spec, style="bold" if not row.method.control else "")
+        if row.method.control:
+            label.append("\ncontrol", style="dim")
+        table.add_row(
+            label,
+            _styled(row.words) if coloured else Text(_starred(row.words)),
+            str(len(row.answer.ids)),
+            f"{row.seconds:.2f}",
+        )
+    return table
+
+
+def _styled(words: Sequence[tuple[str, bool]]) -> Text:
+    return Text.assemble(*((word, MARK) if differs else word for word, differs in words))
+
+
+def _starred(words: Sequence[tuple[str, bool]]) -> str:
+    """Where there is no colour, a run of words that differ stands between stars."""
+    text = "".join(f"\0{word}\0" if differs else word for word, differs in words)
+    return text.replace("\0\0", "").replace("\0", "*")

@@ -1,0 +1,204 @@
+"""``secondsight describe``: answers about pictures, streamed, or a whole list of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from secondsight.cli import options
+from secondsight.cli.output import say
+from secondsight.errors import ImageError, UserError
+from secondsight.settings import Settings, as_stops
+
+if TYPE_CHECKING:
+    from secondsight.images import ImageSource
+    from secondsight.methods import Method
+    from secondsight.models import Model
+
+_LIST = "A list of pictures"
+USER_ERROR = 2
+
+
+def describe(
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Files or URLs; left out: the picture that ships with secondsight.",
+            metavar="IMAGE...",
+            show_default=False,
+        ),
+    ] = None,
+    question: options.Question = options.DESCRIBE,
+    model: options.ModelName = None,
+    preset: options.PresetName = "llava-official",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    revision: options.Revision = None,
+    vision_tower: options.VisionTower = None,
+    method: options.MethodSpec = "regular",
+    temperature: options.Temperature = 0.0,
+    top_p: options.TopP = 1.0,
+    top_k: options.TopK = None,
+    max_new_tokens: options.MaxNewTokens = 512,
+    seed: options.Seed = 0,
+    stop: options.Stop = None,
+    plugin: options.Plugin = None,
+    listed: Annotated[
+        Path | None,
+        typer.Option(
+            "--list",
+            help='JSON lines: {"image": path or URL, "question": optional, "id": optional}; '
+            "paths are relative to this file.",
+            metavar="FILE",
+            rich_help_panel=_LIST,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where each answer is appended as a line of JSON. Run the same command again "
+            "to continue after an interruption, or to try failed pictures again.",
+            metavar="FILE",
+            rich_help_panel=_LIST,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int,
+        typer.Option(help="Pictures answered together.", rich_help_panel=_LIST),
+    ] = 8,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="One JSON object per picture: answer, timings, provenance."),
+    ] = False,
+) -> None:
+    """Answer a question about pictures, written out as it is found.
+
+    [bold]Examples[/bold]
+
+      [cyan]secondsight describe[/cyan]
+      [cyan]secondsight describe cat.jpg dog.jpg -q "What colour is it?"[/cyan]
+      [cyan]secondsight describe cat.jpg -m llava-hf/llava-1.5-7b-hf --method ritual:alpha=3[/cyan]
+      [cyan]secondsight describe cat.jpg --temperature 1 --seed 7 --json[/cyan]
+      [cyan]secondsight describe --list pictures.jsonl --out answers.jsonl --method vcd[/cyan]
+
+    Exit code 0: all answered. 1: some pictures of a list failed; they are in the file, with the
+    reason. 2: something must be mended first. 130: interrupted.
+    """
+    settings = Settings(
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        stop=as_stops(stop),
+        seed=seed,
+    )
+    options.checked_question(question)
+    where: dict[str, Any] = {
+        "preset": preset,
+        "device": device,
+        "dtype": dtype,
+        "revision": revision,
+        "vision_tower": vision_tower,
+    }
+    if listed is None and out is None:
+        _describe(images or [], question, model, method, plugin, settings, where, as_json)
+        return
+    if listed is None or out is None:
+        raise UserError("--list and --out belong together: give both.")
+    if images:
+        raise UserError("Name pictures either on the command line or in --list, not both.")
+    if as_json:
+        raise UserError("--json is for pictures named here; --out always gets JSON lines.")
+    if batch_size < 1:
+        raise UserError(f"--batch-size must be at least 1, not {batch_size}.")
+
+    from secondsight.cli.answers import AnswersFile
+    from secondsight.cli.listing import answer_list, read_list
+
+    entries = read_list(listed, question)
+    with AnswersFile(out) as answers:
+        chosen = _method(method, plugin)
+        loaded = options.load_model(model, **where)
+        failed = answer_list(loaded, entries, answers, chosen, settings, batch_size)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _method(spec: str, plugin: list[Path] | None) -> Method:
+    from secondsight.cli.plugins import load_plugins
+    from secondsight.methods import create
+
+    load_plugins(plugin or ())
+    return create(spec)
+
+
+def _describe(
+    images: list[str],
+    question: str,
+    model: str | None,
+    method: str,
+    plugin: list[Path] | None,
+    settings: Settings,
+    where: dict[str, Any],
+    as_json: bool,
+) -> None:
+    """Answer about each picture; one that cannot be used does not stop the others."""
+    names = images or [str(options.demo_picture())]
+    _check_files(names)
+    chosen = _method(method, plugin)
+    from secondsight.images import open_image
+
+    # The first one is opened now, so that a mistake shows before a large model is loaded.
+    first: ImageSource | None = open_image(names[0]) if len(names) == 1 else None
+    loaded = options.load_model(model, **where)
+    failed = False
+    for place, name in enumerate(names):
+        if len(names) > 1 and not as_json:
+            typer.echo(f"{'' if place == 0 else chr(10)}{name}")
+        try:
+            _answer(loaded, name, first or name, question, chosen, settings, as_json)
+        except ImageError as error:
+            if len(names) == 1:
+                raise
+            failed = True
+            say(f"Error: {error}")
+    if failed:
+        raise typer.Exit(USER_ERROR)
+
+
+def _check_files(names: list[str]) -> None:
+    """A misspelt name is said at once, not after the answers before it."""
+    for name in names:
+        url = name.startswith(("http://", "https://"))
+        if not url and not Path(name).expanduser().exists():
+            raise ImageError(f"There is no image file {name!r}. Check the path.")
+
+
+def _answer(
+    model: Model,
+    name: str,
+    image: ImageSource,
+    question: str,
+    method: Method,
+    settings: Settings,
+    as_json: bool,
+) -> None:
+    if as_json:
+        answer = model.answer(image, question, method, **asdict(settings))
+        record = {"image": name, "question": question, **answer.to_dict()}
+        typer.echo(json.dumps(record, ensure_ascii=False))
+        return
+    with model.stream(image, question, method, **asdict(settings)) as stream:
+        try:
+            for piece in stream:
+                typer.echo(piece, nl=False)
+        except KeyboardInterrupt:
+            typer.echo()
+            raise
+    typer.echo()
+    if stream.answer and stream.answer.finish_reason == "length":
+        say("(cut off at the length limit; see --max-new-tokens)")

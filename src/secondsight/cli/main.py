@@ -1,0 +1,106 @@
+"""The root command: which verbs there are, and what happens when something goes wrong."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from secondsight.cli.output import say
+from secondsight.cli.verbs import Verbs
+from secondsight.errors import UserError
+
+USER_ERROR = 2
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+class Root(Verbs):
+    """Runs a verb; errors that a user can mend become one line and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb that was asked for."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # a full disk or a closed pipe is met here, not at exit
+            return result
+        except UserError as error:
+            _fail(str(error), USER_ERROR)
+        except KeyboardInterrupt:
+            _fail("Interrupted.", INTERRUPTED)
+        except BrokenPipeError:
+            _drop_stdout()
+            raise typer.Exit(BROKEN_PIPE) from None
+        except OSError as error:
+            if error.strerror is None:
+                raise  # not the system's: a library's, whose traceback says more
+            what = f"{error.filename}: " if error.filename else ""
+            _drop_stdout()
+            _fail(f"{what}{error.strerror}.", USER_ERROR)
+        except RuntimeError as error:
+            if type(error).__name__ != "OutOfMemoryError":
+                raise
+            _fail(
+                "The device's memory is full. Try a smaller --batch-size, --dtype bfloat16 or "
+                "--device cpu; 'secondsight doctor' says what fits here.",
+                USER_ERROR,
+            )
+
+
+def _fail(message: str, code: int) -> None:
+    say(message if code == INTERRUPTED else f"Error: {message}")
+    raise typer.Exit(code)
+
+
+def _drop_stdout() -> None:
+    """Let what is still unwritten go nowhere, so that the exit does not fail on it again."""
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+    except (OSError, ValueError):  # not a real file: a test's, or closed already
+        pass
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import secondsight
+
+        typer.echo(f"secondsight {secondsight.__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    name="secondsight",
+    cls=Root,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Vision-language models that look twice: decoding methods that make them hallucinate less.
+
+    [bold]Start here[/bold]
+
+      [cyan]secondsight describe[/cyan]                   a shipped picture, by the shipped model
+      [cyan]secondsight describe cat.jpg -q "What is on the sofa?" --method ritual[/cyan]
+      [cyan]secondsight compare cat.jpg[/cyan]            every method beside its controls
+      [cyan]secondsight COMMAND --help[/cyan]             options and examples of a command
+    """
+
+
+def main() -> None:
+    """Run the command line; the console script ``secondsight``."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # an answer's characters may not fit a terminal
+    app()
