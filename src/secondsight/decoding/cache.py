@@ -7,6 +7,7 @@ rows* and *which slots* a forward pass is about. Slots are preallocated and writ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ import torch
 from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from secondsight.decoding.prefixes import KeysValues
 from secondsight.errors import UnsupportedError
 
 _SPARE_SLOTS: Final = 128
@@ -135,6 +137,26 @@ class SlotCache(Cache):
         if window.stop > self.capacity:
             self.capacity = window.stop + max(_SPARE_SLOTS, self.capacity // 2)
         self.window = window
+
+    def copy_out(self, row: int, slots: slice) -> KeysValues:
+        """Copies of one row's keys and values in some slots, layer by layer."""
+        return [
+            (
+                layer.keys[row : row + 1, :, slots].clone(),
+                layer.values[row : row + 1, :, slots].clone(),
+            )
+            for layer in self.layers
+            if layer.is_initialized
+        ]
+
+    def copy_in(self, rows: Sequence[int], slots: slice, prefix: KeysValues) -> None:
+        """Write one row's keys and values into some slots of other rows."""
+        index = torch.tensor(rows, device=prefix[0][0].device)
+        for layer, (keys, values) in zip(self.layers, prefix, strict=True):
+            if not layer.is_initialized:
+                layer.lazy_initialization(keys, values)
+            layer.keys[index, :, slots] = keys
+            layer.values[index, :, slots] = values
 
     def keep(self, rows: torch.Tensor) -> None:
         """Drop all rows but these, given as int64 indices."""

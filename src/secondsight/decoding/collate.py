@@ -56,6 +56,25 @@ def join(batches: Sequence[ModelInputs], pad_id: int) -> dict[str, Any]:
     return joined
 
 
+def insert_gap(inputs: ModelInputs, at: int, width: int, pad_id: int) -> dict[str, Any]:
+    """One sample's inputs with masked padding in the middle of the prompt.
+
+    Args:
+        inputs: A batch of one.
+        at: Where the gap begins.
+        width: Its width.
+        pad_id: The id written on it.
+    """
+    spread = dict(inputs)
+    for key in TOKEN_ALIGNED:
+        if key == "attention_mask" or inputs.get(key) is not None:
+            values = _per_token(inputs, key)
+            gap = values.new_full((values.shape[0], width), pad_id if key == "input_ids" else 0)
+            spread[key] = torch.cat([values[:, :at], gap, values[:, at:]], dim=-1)
+    spread.pop("position_ids", None)  # they are counted along the mask
+    return spread
+
+
 def pad_left(values: torch.Tensor, width: int, fill: int) -> torch.Tensor:
     """Pad the last dimension on the left to a width."""
     return F.pad(values, (width - values.shape[-1], 0), value=fill)

@@ -18,9 +18,10 @@ from transformers.generation import GenerateDecoderOnlyOutput
 from secondsight.decoding.collate import ModelInputs, padding_id
 from secondsight.decoding.looks import Looks
 from secondsight.decoding.observer import Observer
+from secondsight.decoding.prefixes import Prefixes
 from secondsight.decoding.record import Record
 from secondsight.decoding.requests import from_generate, refuse_unsupported
-from secondsight.decoding.rows import Rows
+from secondsight.decoding.rows import Rows, ViewInputs, constants_of
 from secondsight.decoding.sampling import draw, generator
 from secondsight.decoding.schedule import Schedule
 from secondsight.decoding.tokenizers import tokenizer_of
@@ -37,11 +38,13 @@ def decode(
     stopping_criteria: StoppingCriteriaList,
     generation_config: GenerationConfig,
     method: str | Method = "regular",
-    views: Sequence[ModelInputs | Sequence[ModelInputs]] = (),
+    views: Sequence[ViewInputs] = (),
     seeds: Sequence[int] | None = None,
     schedule: str = "auto",
     observer: Observer | None = None,
     stop_strings: str | list[str] | None = None,
+    inputs: Sequence[Sequence[ModelInputs]] | None = None,
+    prefixes: Prefixes | None = None,
     **model_kwargs: Any,
 ) -> GenerateDecoderOnlyOutput | torch.Tensor:
     """Generate with a decoding method: ``model.generate(..., custom_generate=secondsight.decode)``.
@@ -62,6 +65,9 @@ def decode(
         schedule: ``auto``, ``joint`` or ``lazy``: when the views are read. The answer is the same.
         observer: Called with every step; makes every view be read at every step.
         stop_strings: As `generate`'s; needs a model loaded by `secondsight.load`.
+        inputs: The inputs of every view and sample, the original first, in place of `views` and
+            of what `generate` was given besides ids; images are then encoded only when read.
+        prefixes: Which beginnings of the prompts in `inputs` are shared, and where they are kept.
         **model_kwargs: Passed by `generate`: the original view's other inputs.
 
     Returns:
@@ -77,12 +83,16 @@ def decode(
         criterion = StopStringCriteria(tokenizer_of(model), stop_strings)
         stopping_criteria = StoppingCriteriaList([*stopping_criteria, criterion])
     chosen = create(method)
+    original = _original(input_ids, model_kwargs)
+    all_views: Sequence[ViewInputs] = inputs or [original, *_others(views, len(input_ids), chosen)]
     rows = Rows(
         model,
-        _original(input_ids, model_kwargs),
-        _others(views, len(input_ids), chosen),
+        all_views,
+        constants_of(original),
         pad_id=padding_id(model),
         max_new_tokens=generation_config.max_length - input_ids.shape[1],
+        prefixes=prefixes.of if prefixes else (),
+        kept=prefixes.kept if prefixes else None,
     )
     record = Record(rows, generation_config, input_ids.shape[1])
     watched = observer is not None or record.scores is not None or not rows.divisible
@@ -114,9 +124,7 @@ def _original(input_ids: torch.Tensor, model_kwargs: dict[str, Any]) -> dict[str
     return {"input_ids": input_ids, **kept}
 
 
-def _others(
-    views: Sequence[ModelInputs | Sequence[ModelInputs]], batch: int, method: Method
-) -> list[ModelInputs | Sequence[ModelInputs]]:
+def _others(views: Sequence[ViewInputs], batch: int, method: Method) -> list[ViewInputs]:
     """The other views' inputs, repeated where `generate` returns several sequences per sample."""
     needed = method.views(Sample(image=None, question=""))[1:]
     if len(views) != len(needed):
@@ -128,9 +136,7 @@ def _others(
     return [_repeated(view, batch, wanted.name) for view, wanted in zip(views, needed, strict=True)]
 
 
-def _repeated(
-    view: ModelInputs | Sequence[ModelInputs], batch: int, name: str
-) -> ModelInputs | Sequence[ModelInputs]:
+def _repeated(view: ViewInputs, batch: int, name: str) -> ViewInputs:
     rows = view["input_ids"].shape[0] if isinstance(view, Mapping) else len(view)
     if rows == 0 or batch % rows:
         raise UnsupportedError(

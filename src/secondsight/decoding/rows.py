@@ -1,23 +1,27 @@
 """The model's rows: one per view and sample, all advanced through one cache.
 
-Row ``view * samples + sample``. Prompts are padded on the left to a common width, so token `t` of
-every row is in the same slot, and a forward pass may be about any rows: the original view alone,
-all views, or the few that have fallen behind.
+Row ``view * samples + sample``. Prompts are padded to a common width, so token `t` of every row is
+in the same slot, and a forward pass may be about any rows: the original view alone, all views, or
+the few that have fallen behind.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import torch
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from secondsight.decoding.cache import RowIndex, SlotCache, Window
-from secondsight.decoding.collate import TOKEN_ALIGNED, ModelInputs, join, pad_left
+from secondsight.decoding.collate import TOKEN_ALIGNED, ModelInputs, insert_gap, join, pad_left
+from secondsight.decoding.prefixes import Prefix, PrefixCache
 
-_ROW_STATE = (*TOKEN_ALIGNED, "position_ids")
+ViewInputs = ModelInputs | Sequence[ModelInputs]
+"""The inputs of one view: of the whole batch, batch first, or of each sample."""
+
+_ROW_STATE: Final = (*TOKEN_ALIGNED, "position_ids")
 
 
 class Rows:
@@ -25,44 +29,82 @@ class Rows:
 
     Args:
         model: The model; its `prepare_inputs_for_generation` shapes every forward pass.
-        original: The original view's inputs as `generate` prepared them, batch first.
-        views: The other views' inputs: of the whole batch, or of each sample.
+        views: The inputs of every view, the original first.
+        constants: Inputs of every forward pass that belong to no row, such as ``logits_to_keep``.
         pad_id: The id written on padding.
         max_new_tokens: How many tokens may be added.
+        prefixes: For each view and sample, the beginning of its prompt that others may share;
+            only for views given sample by sample.
+        kept: Prefixes of earlier generations.
     """
 
     def __init__(
         self,
         model: PreTrainedModel,
-        original: ModelInputs,
-        views: Sequence[ModelInputs | Sequence[ModelInputs]],
+        views: Sequence[ViewInputs],
+        constants: Mapping[str, Any],
         *,
         pad_id: int,
         max_new_tokens: int,
+        prefixes: Sequence[Sequence[Prefix | None]] = (),
+        kept: PrefixCache | None = None,
     ) -> None:
         self.model = model
-        self.views = 1 + len(views)
-        self.samples = original["input_ids"].shape[0]
-        self.forwards = 0
+        self.views = len(views)
+        self._constants = constants
         self._pad_id = pad_id
-        self._constants = _constants(original)
-        groups = [
-            original,
-            *(view if isinstance(view, Mapping) else join(view, pad_id) for view in views),
-        ]
+        first, *others = views  # the first is always read for everyone at once
         self._unread: list[dict[int, ModelInputs]] = [
-            {0: original},
-            *(_by_sample(view, self.samples) for view in views),
+            {WHOLE: first} if isinstance(first, Mapping) else _by_sample(first),
+            *map(_by_sample, others),
         ]
-        self.divisible = all(len(inputs) == self.samples for inputs in self._unread[1:])
+        self.samples = max(map(_count, views))
+        self._kept = kept
+        self._prefixes: list[Prefix | None] = [
+            prefix for of_view in prefixes for prefix in of_view
+        ] or [None] * (self.views * self.samples)
+        suffix = self._align()
+        groups = [
+            next(iter(inputs.values())) if len(inputs) == 1 else join(list(inputs.values()), pad_id)
+            for inputs in self._unread
+        ]
         self.width = max(group["input_ids"].shape[1] for group in groups)
-        self._lengths = [group["input_ids"].shape[1] for group in groups]
         self.length = self.width
+        self._split = self.width - suffix
         self._state = _row_state(model, groups, self.width, max_new_tokens, pad_id)
-        total = self.views * self.samples
-        self._cached = [0] * total
-        self._has_padding = bool((self._state["attention_mask"] == 0).any())
-        self.cache = SlotCache(model.config.get_text_config(decoder=True), total, self.width)
+        mask = self._state["attention_mask"]
+        self._first: list[int] = (mask.cumsum(dim=-1) == 0).sum(dim=-1).tolist()
+        self._has_padding = bool((mask == 0).any())
+        self._cached = [0] * len(mask)
+        self.cache = SlotCache(model.config.get_text_config(decoder=True), len(mask), self.width)
+        self.forwards = 0
+
+    def _align(self) -> int:
+        """Put the ends of all prefixes into one slot; returns the width of what follows them."""
+        ends = {
+            row: self._inputs(row)["input_ids"].shape[1] - prefix.length
+            for row, prefix in enumerate(self._prefixes)
+            if prefix is not None
+        }
+        widest = max(ends.values(), default=0)
+        for row, end in ends.items():
+            view, sample = divmod(row, self.samples)
+            prefix = self._prefixes[row]
+            if prefix is not None and end < widest:
+                inputs = self._unread[view][sample]
+                self._unread[view][sample] = insert_gap(
+                    inputs, prefix.length, widest - end, self._pad_id
+                )
+        return widest
+
+    def _inputs(self, row: int) -> ModelInputs:
+        view, sample = divmod(row, self.samples)
+        return self._unread[view][sample]
+
+    @property
+    def divisible(self) -> bool:
+        """Whether the views after the original can be read for some samples only."""
+        return all(len(inputs) == self.samples for inputs in self._unread[1:])
 
     def append(self, tokens: torch.Tensor) -> None:
         """Add one chosen token to every sample, in all its views.
@@ -74,11 +116,11 @@ class Rows:
         self.length += 1
 
     def behind(self, rows: Sequence[int]) -> int:
-        """How many tokens the model has yet to read for the row that is furthest behind."""
+        """How many slots the model has yet to read for the row that is furthest behind."""
         return max(self.length - self._cached[row] for row in rows)
 
     def unread(self, row: int) -> bool:
-        """Whether the model has not even read the row's prompt."""
+        """Whether the model has read nothing of the row."""
         return self._cached[row] == 0
 
     def rows_of(self, views: Sequence[int], samples: Sequence[int]) -> list[int]:
@@ -96,43 +138,92 @@ class Rows:
             The logits that follow the last token, float32 of shape (rows, vocabulary), and the
             model's output of the last forward pass that was made.
         """
+        if not options:  # which are about whole prompts
+            self._share([row for row in rows if self.unread(row)])
         new = [row for row in rows if self.unread(row)]
         known = [row for row in rows if not self.unread(row)]
-        if not known or not new:
-            return self._forward(rows, prefill=bool(new), options=options)
-        logits_known, _ = self._forward(known, prefill=False, options=options)
-        logits_new, output = self._forward(new, prefill=True, options=options)
-        place = {row: index for index, row in enumerate(known + new)}
-        order = torch.tensor([place[row] for row in rows], device=logits_new.device)
-        return torch.cat([logits_known, logits_new]).index_select(0, order), output
+        if not new or not known:
+            logits, output = self._forward(rows, self.length, options)
+        else:
+            logits_known, _ = self._forward(known, self.length, options)
+            logits_new, output = self._forward(new, self.length, options)
+            place = {row: index for index, row in enumerate(known + new)}
+            order = torch.tensor([place[row] for row in rows], device=logits_new.device)
+            logits = torch.cat([logits_known, logits_new]).index_select(0, order)
+        for row in new:
+            self._keep_prefix(row)
+        return logits, output
+
+    def _share(self, rows: Sequence[int]) -> None:
+        """Copy prefixes that are kept, or that another of these rows reads, instead of reading."""
+        alike: dict[Prefix, list[int]] = {}
+        for row in rows:
+            prefix = self._prefixes[row]
+            if prefix is not None:
+                alike.setdefault(prefix, []).append(row)
+        leaders = []
+        for prefix, sharing in alike.items():
+            known = self._kept.get(prefix.key) if self._kept is not None else None
+            if known is not None:
+                self.cache.copy_in(sharing, self._slots(prefix), known)
+                self._skip_to_split(sharing)
+            elif len(sharing) > 1:
+                leaders.append(sharing[0])
+        if not leaders:
+            return
+        self._forward(leaders, self._split, {})
+        for leader in leaders:
+            prefix = self._prefixes[leader]
+            if prefix is not None:
+                followers = alike[prefix][1:]
+                slots = self._slots(prefix)
+                self.cache.copy_in(followers, slots, self.cache.copy_out(leader, slots))
+                self._skip_to_split(followers)
+                self._keep_prefix(leader)
+
+    def _skip_to_split(self, rows: Sequence[int]) -> None:
+        for row in rows:
+            view, sample = divmod(row, self.samples)
+            self._unread[view].pop(sample)
+            self._cached[row] = self._split
+
+    def _slots(self, prefix: Prefix) -> slice:
+        return slice(self._split - prefix.length, self._split)
+
+    def _keep_prefix(self, row: int) -> None:
+        prefix = self._prefixes[row]
+        if prefix is not None and self._kept is not None and prefix.key not in self._kept:
+            self._kept.put(prefix.key, self.cache.copy_out(row, self._slots(prefix)))
 
     def _forward(
-        self, rows: Sequence[int], *, prefill: bool, options: Mapping[str, Any]
+        self, rows: Sequence[int], stop: int, options: Mapping[str, Any]
     ) -> tuple[torch.Tensor, ModelOutput]:
-        start = min(self.width - self._lengths[row // self.samples] for row in rows)
+        """Read the slots of some rows up to one; either all of the rows are unread or none is."""
+        prefill = self.unread(rows[0])
+        start = min(self._first[row] for row in rows)
         offset = start if prefill else min(self._cached[row] for row in rows)
         index = self._index(rows)
-        self.cache.focus(Window(index, start, offset, self.length))
+        self.cache.focus(Window(index, start, offset, stop))
         state: dict[str, torch.Tensor | None] = {
-            key: values[..., index, start : self.length] for key, values in self._state.items()
+            key: values[..., index, start:stop] for key, values in self._state.items()
         }
         if not self._has_padding:
             state["attention_mask"] = None
-        extra = {**self._constants, **(self._images(rows) if prefill else {})}
         inputs = self.model.prepare_inputs_for_generation(
             state.pop("input_ids"),
-            next_sequence_length=self.length - offset,
+            next_sequence_length=stop - offset,
             past_key_values=self.cache,
             use_cache=True,
             is_first_iteration=prefill,
             **state,
-            **extra,
+            **self._constants,
+            **(self._images(rows) if prefill else {}),
             **options,
         )
         output = self.model(**inputs, return_dict=True)
         self.forwards += 1
         for row in rows:
-            self._cached[row] = self.length
+            self._cached[row] = stop
         logits = output.logits[:, -1].to(torch.float32, copy=True)
         return logits.to(self._state["input_ids"].device), output
 
@@ -144,17 +235,19 @@ class Rows:
 
     def _images(self, rows: Sequence[int]) -> dict[str, Any]:
         """What the prompts of these rows need beyond tokens: pixels or pre-encoded images."""
-        wanted: dict[int, list[int]] = {}
-        for row in rows:
-            wanted.setdefault(row // self.samples, []).append(row % self.samples)
         parts: list[ModelInputs] = []
-        for view, samples in wanted.items():
-            inputs = self._unread[view]
-            whole = len(inputs) == 1
-            read = [inputs.pop(0)] if whole else [inputs.pop(sample) for sample in samples]
-            parts.append(encode_images(self.model, join(read, self._pad_id)))
+        for view, unread in enumerate(self._unread):
+            mine = [row % self.samples for row in rows if row // self.samples == view]
+            keys = [key for key in unread if key in mine or (key == WHOLE and mine)]
+            if keys:
+                read = join([unread.pop(key) for key in keys], self._pad_id)
+                parts.append(encode_images(self.model, read))
         joined = join(parts, self._pad_id)
-        return {key: value for key, value in joined.items() if key not in _ROW_STATE}
+        return {
+            key: value
+            for key, value in joined.items()
+            if key not in _ROW_STATE and key not in self._constants
+        }
 
     def keep(self, samples: Sequence[int]) -> None:
         """Drop all samples but these, unless that would be all of them."""
@@ -170,9 +263,34 @@ class Rows:
             {place: inputs[old] for place, old in enumerate(samples) if old in inputs}
             for inputs in self._unread
         ]
+        self._prefixes = [self._prefixes[row] for row in rows]
+        self._first = [self._first[row] for row in rows]
         self._cached = [self._cached[row] for row in rows]
         self.samples = len(samples)
         self.cache.keep(index)
+
+
+WHOLE: Final = -1
+"""Stands for all samples, where a view's inputs cannot be told apart by sample."""
+
+
+def _count(view: ViewInputs) -> int:
+    return len(view["input_ids"]) if isinstance(view, Mapping) else len(view)
+
+
+def _by_sample(view: ViewInputs) -> dict[int, ModelInputs]:
+    """A view's inputs by sample; in one piece where its tensors do not have a row per sample."""
+    if not isinstance(view, Mapping):
+        return dict(enumerate(view))
+    rows = len(view["input_ids"])
+    tensors = {key: value for key, value in view.items() if isinstance(value, torch.Tensor)}
+    others = any(isinstance(value, Mapping | Sequence) and value for value in view.values())
+    if others or not all(len(value) == rows for value in tensors.values()):
+        return {0 if rows == 1 else WHOLE: view}
+    return {
+        sample: {key: value[sample : sample + 1] for key, value in tensors.items()}
+        for sample in range(rows)
+    }
 
 
 def encode_images(model: PreTrainedModel, group: ModelInputs) -> dict[str, Any]:
@@ -188,29 +306,14 @@ def encode_images(model: PreTrainedModel, group: ModelInputs) -> dict[str, Any]:
     return dict(encoded)
 
 
-def _constants(group: ModelInputs) -> dict[str, Any]:
-    """Inputs that belong to no row, such as ``logits_to_keep``."""
+def constants_of(group: ModelInputs) -> dict[str, Any]:
+    """The inputs of a view that belong to no row."""
     return {
         key: value
         for key, value in group.items()
-        if key not in _ROW_STATE and not isinstance(value, torch.Tensor | Mapping | list | tuple)
-    }
-
-
-def _by_sample(view: ModelInputs | Sequence[ModelInputs], samples: int) -> dict[int, ModelInputs]:
-    """A view's inputs by sample; in one piece where its tensors do not have a row per sample."""
-    if not isinstance(view, Mapping):
-        return dict(enumerate(view))
-    tensors = [value for value in view.values() if value is not None]
-    if samples == 1 or not all(
-        isinstance(value, torch.Tensor) and len(value) == samples for value in tensors
-    ):
-        return {0: view}
-    return {
-        sample: {
-            key: value[sample : sample + 1] for key, value in view.items() if value is not None
-        }
-        for sample in range(samples)
+        if key not in _ROW_STATE
+        and value is not None
+        and not isinstance(value, torch.Tensor | Mapping | list | tuple)
     }
 
 
@@ -234,10 +337,9 @@ def _row_state(
             tail = values.new_zeros((values.shape[0], max_new_tokens))
         state[key] = torch.cat([values, tail], dim=-1)
     positions = [_positions(model, group) for group in groups]
-    if all(position is not None for position in positions):
-        prompt = torch.cat([pad_left(position, width, 0) for position in positions], dim=-2)
-        ahead = torch.arange(1, max_new_tokens + 1, device=prompt.device)
-        state["position_ids"] = torch.cat([prompt, prompt[..., -1:] + ahead], dim=-1)
+    prompt = torch.cat([pad_left(position, width, 0) for position in positions], dim=-2)
+    ahead = torch.arange(1, max_new_tokens + 1, device=prompt.device)
+    state["position_ids"] = torch.cat([prompt, prompt[..., -1:] + ahead], dim=-1)
     return state
 
 
