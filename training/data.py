@@ -21,7 +21,7 @@ from torch.utils.data import IterableDataset
 
 from secondsight.benchmarks.stickers.catalog import CATEGORIES, COLOURS
 from secondsight.benchmarks.stickers.render import Rendering, render
-from secondsight.benchmarks.stickers.scene import Scene, make_scene
+from secondsight.benchmarks.stickers.scene import Scene, SceneKnobs, make_scene
 
 from .dialogue import Dialogue, dialogues
 from .tokenizer import BUNDLED, SYSTEM
@@ -33,6 +33,19 @@ _FILL = tuple(int(255 * m) for m in MEAN)
 _CATEGORY = {c.name: i + 1 for i, c in enumerate(CATEGORIES)}
 _COLOUR = {name: i + 1 for i, name in enumerate(COLOURS)}
 EOS, IGNORE = 2, -100
+
+#: While the vision tower learns alone, pictures are crowded: more objects to learn from in each.
+CROWD = SceneKnobs(
+    objects=(8, 16),
+    scale=(0.12, 0.5),
+    overlap=0.25,
+    rotation=25.0,
+    repetition=0.1,
+    blur=0.004,
+    noise=12.0,
+    contrast=0.6,
+    cooccurrence=0.0,
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +60,7 @@ class Shape:
 
     image: int = 160
     patch: int = 16
-    length: int = 384
+    length: int = 320
 
     @property
     def side(self) -> int:
@@ -91,11 +104,11 @@ def patch_targets(scene: Scene, owner: NDArray[np.uint8], shape: Shape) -> NDArr
     category = np.array([0] + [_CATEGORY[o.category] for o in scene.objects])
     colour = np.array([IGNORE] + [_COLOUR.get(o.colour or "", 0) for o in scene.objects])
     centre = np.zeros(n * n, dtype=np.int64)
-    for number in range(1, count + 1):
-        ys, xs = np.nonzero(owner == number)
-        if len(xs):
-            x, y = (xs.min() + xs.max()) // 2, (ys.min() + ys.max()) // 2
-            centre[(y // p) * n + x // p] = 1
+    longest = max(scene.width, scene.height)
+    for item in scene.objects:
+        x = 0.5 + (item.centre[0] - 0.5) * scene.width / longest
+        y = 0.5 + (item.centre[1] - 0.5) * scene.height / longest
+        centre[min(int(y * n), n - 1) * n + min(int(x * n), n - 1)] = 1
     return np.stack([category[best], colour[best], centre])
 
 
@@ -205,15 +218,24 @@ class Scenes(IterableDataset[dict[str, torch.Tensor]]):
         packer = Packer(self.shape)
         step = self.first + offset
         while True:
-            rows = [self._row(packer, step * self.batch + i) for i in range(self.batch)]
+            count = self.batch if self.text else self.batch // 2
+            rows = [self._row(packer, step * self.batch + i) for i in range(count)]
+            if not self.text:  # drawing a crowd is dear, its mirror image costs nothing
+                rows += [self._mirrored(row) for row in rows]
             yield {k: torch.from_numpy(np.stack([row[k] for row in rows])) for k in rows[0]}
             step += stride
+
+    def _mirrored(self, row: dict[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
+        n = self.shape.side
+        targets = row["targets"].reshape(3, n, n)[..., ::-1].reshape(3, n * n)
+        return {"pixels": row["pixels"][..., ::-1].copy(), "targets": targets.copy()}
 
     def _row(self, packer: Packer, number: int) -> dict[str, NDArray[np.generic]]:
         rng = Random(f"row/{self.seed}/{number}")
         side = self.shape.image
         long_side = rng.choice((side, side, side, side + side // 2))
-        scene = make_scene("train", self.seed * 100_000_000 + number)
+        knobs = CROWD if not self.text and rng.random() < 0.8 else None
+        scene = make_scene("train", self.seed * 100_000_000 + number, knobs)
         if rng.random() < self.unknown:
             picture = unknown_picture(f"{self.seed}/{number}", long_side)
             owner = np.zeros((picture.height, picture.width), dtype=np.uint8)

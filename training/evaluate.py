@@ -167,7 +167,11 @@ def evaluate(model: Model, split: str, count: int, batch: int = 48) -> dict[str,
         report[f"pope_{strategy}"] = yes_no_scores(answers, [x["label"] for x in lines])
     for task in TASKS:
         pairs = [(i, pair) for i, s in enumerate(scenes) if (pair := mme_pair(s, task))]
-        asked = [(i, q, label) for i, pair in pairs for q, label in zip(pair, ("yes", "no"))]
+        asked = [
+            (i, question, label)
+            for i, (yes, no) in pairs
+            for question, label in ((yes, "yes"), (no, "no"))
+        ]
         answers = model.ask([pixels[i] for i, _, _ in asked], [q for _, q, _ in asked], 1, batch)
         report[f"mme_{task}"] = yes_no_scores(answers, [label for _, _, label in asked])
     opened = open_questions(scenes)

@@ -54,7 +54,7 @@ def stages(see: float, talk: float) -> tuple[Stage, Stage]:
     """The two stages with their lengths in minutes."""
     return (
         Stage("see", see, 24, 1e-3, 1e-3, 0.4, 100),
-        Stage("talk", talk, 24, 1e-3, 4e-4, 0.0, 150),
+        Stage("talk", talk, 24, 1e-3, 8e-4, 0.0, 150),
     )
 
 
@@ -112,7 +112,7 @@ class Trainer:
             "token_accuracy": right.float().mean().item(),
             "yes_no_accuracy": right[asked].float().mean().item(),
         }
-        return text + 0.3 * patch, log
+        return text + 0.5 * patch, log
 
     def update(self, loss: Tensor, rate: float, vision_rate: float, keep: float) -> None:
         """One step of AdamW on the float32 weights, and of their average."""
@@ -120,7 +120,7 @@ class Trainer:
             p.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
         for p, w in zip(self.params, self.master, strict=True):
-            w.grad = torch.zeros_like(w) if p.grad is None else p.grad.float()
+            w.grad = None if p.grad is None else p.grad.float()
         torch.nn.utils.clip_grad_norm_(self.master, 1.0, foreach=True)
         for group in self.optimizer.param_groups:
             group["lr"] = vision_rate if group["vision"] else rate

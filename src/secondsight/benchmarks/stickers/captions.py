@@ -36,7 +36,7 @@ def common_colour(items: tuple[SceneObject, ...]) -> str | None:
 
 
 def listing(parts: list[str]) -> str:
-    """ "a cat, a dog and two cars"."""
+    """Joins phrases as in "a cat, a dog and two cars"."""
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
 
@@ -82,7 +82,7 @@ def full(scene: Scene, rng: Random) -> str:
 
 
 def relation_of(first: SceneObject, second: SceneObject) -> str | None:
-    """ "to the left of", "above", ... where it is plain to see, else None."""
+    """Says "to the left of", "above", ... where it is plain to see, else None."""
     dx = first.centre[0] - second.centre[0]
     dy = first.centre[1] - second.centre[1]
     if abs(dx) < 0.2 and abs(dy) < 0.2:

@@ -41,7 +41,8 @@ def mme_pair(scene: Scene, task: str) -> Pair | None:
 def _existence(scene: Scene, rng: Random) -> Pair:
     shown = rng.choice(scene.categories)
     usual = {n for pool in CONTEXTS.values() if shown in pool for n in pool}
-    missing = rng.choice(sorted((usual or set(BY_NAME)) - set(scene.categories)))
+    absent = set(BY_NAME) - set(scene.categories)
+    missing = rng.choice(sorted(usual & absent or absent))
     ask = "Is there {} in this image?"
     return ask.format(with_article(shown)), ask.format(with_article(missing))
 
