@@ -25,7 +25,10 @@ def export(checkpoint: Path, target: Path = BUNDLED) -> None:
     shape = Shape()
     state = torch.load(checkpoint, weights_only=True)
     trainee = Trainee(shape, 0)
-    trainee.load_state_dict(dict(zip(state["names"], state["average"], strict=True)))
+    named = dict(trainee.named_parameters())
+    with torch.no_grad():
+        for name, value in zip(state["names"], state["average"], strict=True):
+            named[name].copy_(value)
     model = trainee.llava
     model.generation_config.bos_token_id = 1
     model.generation_config.eos_token_id = 2

@@ -1,0 +1,122 @@
+"""What training feeds the model is what inference will feed it."""
+
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from secondsight.benchmarks.stickers import make_scene, render
+
+pytest.importorskip("sentencepiece")
+
+from training.data import IGNORE, Packer, Scenes, Shape, patch_targets, square
+from training.dialogue import Dialogue, dialogues
+from training.network import visible
+from training.tokenizer import BUNDLED, SYSTEM
+from training.unknown import unknown_picture
+
+SHAPE = Shape()
+
+
+@pytest.fixture(scope="module")
+def packer() -> Packer:
+    return Packer(SHAPE)
+
+
+def test_a_packed_conversation_has_the_ids_of_a_prompt(packer: Packer) -> None:
+    """Prompt, image slot, question and answer, as `tokenize_with_images` writes them."""
+    from transformers import LlamaTokenizer
+
+    from secondsight.prompts import tokenize_with_images
+
+    tokenizer = LlamaTokenizer.from_pretrained(BUNDLED)
+    turns = (("Is there a cat?", "Yes, there is a cat in the image."), ("Where is it?", "Here."))
+    row = packer.pack([Dialogue(turns)], False)
+    text = f"{SYSTEM} USER: <image>\nIs there a cat? ASSISTANT:"
+    wanted = tokenize_with_images(text, tokenizer)
+    slot = wanted.index(-200)
+    wanted[slot : slot + 1] = [0] * SHAPE.patches
+    assert row["ids"][: len(wanted)].tolist() == wanted
+    answer = tokenizer(turns[0][1], add_special_tokens=False).input_ids
+    second = tokenizer("USER: Where is it? ASSISTANT:", add_special_tokens=False).input_ids
+    end = len(wanted) + len(answer) + 1
+    assert row["ids"][len(wanted) : end].tolist() == [*answer, 2]
+    assert row["labels"][len(wanted) : end].tolist() == [*answer, 2]
+    assert row["ids"][end : end + len(second)].tolist() == second
+    assert (row["labels"][: len(wanted)] == IGNORE).all()
+
+
+def test_conversations_do_not_see_one_another(packer: Packer) -> None:
+    items = [
+        Dialogue((("Is there a cat?", "No"),)),
+        Dialogue((("Is there a dog?", "Yes"),), blind=True),
+        Dialogue((("Where is the dog?", "Here."),)),
+    ]
+    row = packer.pack(items, False)
+    block = torch.from_numpy(row["block"])
+    seen = visible(block[None])[0, 0]
+    for number in (2, -3, 4):
+        mine = block == number
+        assert mine.any()
+        others = (block != number) & (block != 0) & (block != 1)
+        assert not seen[mine][:, others].any()
+        assert seen[mine][:, block == 0].all()
+        assert seen[mine][:, block == 1].all() == (number > 0)
+        first = int(row["positions"][int(mine.nonzero()[0])])
+        assert first == packer.start + (SHAPE.patches if number > 0 else 0)
+    assert not (seen & ~torch.ones_like(seen).tril()).any()
+
+
+def test_conversations_are_true() -> None:
+    for index in range(80):
+        scene = make_scene("train", index)
+        for item in dialogues(scene, Random(index), 12):
+            for question, answer in item.turns:
+                assert question
+                assert answer
+                for name in scene.categories:
+                    assert f"No, there is no {name} in" not in answer
+                    assert f"There are no {name}" not in answer
+
+
+def test_targets_name_the_object_that_covers_a_patch() -> None:
+    for index in range(20):
+        scene = make_scene("train", index)
+        drawn = render(scene, SHAPE.image)
+        owner = np.asarray(square(Image.fromarray(drawn.owner), SHAPE.image))
+        category, colour, centre = patch_targets(scene, owner, SHAPE)
+        assert category.shape == (SHAPE.patches,)
+        assert 1 <= centre.sum() <= len(scene.objects)
+        assert ((category == 0) == (colour == IGNORE)).all()
+
+
+def test_batches_depend_on_seed_and_step_alone() -> None:
+    first = next(iter(Scenes(SHAPE, 2, seed=5, first=1)))
+    stream = iter(Scenes(SHAPE, 2, seed=5))
+    next(stream)
+    again = next(stream)
+    for key, value in first.items():
+        assert torch.equal(value, again[key]), key
+
+
+def test_pictures_without_stickers_are_repeatable() -> None:
+    for index in range(12):
+        picture = unknown_picture(str(index), 96)
+        assert max(picture.size) == 96
+        assert picture.tobytes() == unknown_picture(str(index), 96).tobytes()
+
+
+def test_tokenizer_equals_sentencepiece_and_comes_back(packer: Packer) -> None:
+    from transformers import LlamaTokenizer
+
+    tokenizer = LlamaTokenizer.from_pretrained(BUNDLED)
+    texts = ["Is there a wine glass?", "\nhéllo  wörld 漢字 <b>", "A picture, with two dogs."]
+    for text in texts:
+        ids = packer.sp.encode(text)
+        assert tokenizer(text, add_special_tokens=False).input_ids == ids
+        assert tokenizer.decode(ids) == text
+    assert tokenizer.convert_tokens_to_ids(["<unk>", "<s>", "</s>"]) == [0, 1, 2]
