@@ -14,6 +14,8 @@ from secondsight.decoding.schedule import Schedule
 from secondsight.methods import Method
 
 _NEVER = float("-inf")
+_LEAST = torch.finfo(torch.float32).min
+"""What some processors write for no chance; others turn a row without any into NaN."""
 
 
 class Looks:
@@ -147,11 +149,11 @@ class Look:
         if self.plausible is None:
             return process(self.combined())
         scores = process(self.combined().masked_fill(~self.plausible, _NEVER))
-        dead = (scores.amax(dim=-1) == _NEVER).nonzero()[:, 0].tolist()
+        dead = (~(scores > _LEAST).any(dim=-1)).nonzero()[:, 0].tolist()
         if not dead:
             return scores
         self.wake(dead)
-        allowed = process(self.original.clone()) > _NEVER
+        allowed = process(self.original.clone()) > _LEAST
         second = self._looks.method.plausible(self.original.masked_fill(~allowed, _NEVER))
         if second is None:
             second = allowed

@@ -140,7 +140,10 @@ class Rows:
         """
         if not options:  # which are about whole prompts
             self._share([row for row in rows if self.unread(row)])
-        new = [row for row in rows if self.unread(row)]
+        late = [row for row in rows if self.unread(row)]
+        if late and self._wrote_slot(late):
+            self._forward(late, self.width, {})
+        new = [row for row in late if self.unread(row)]
         known = [row for row in rows if not self.unread(row)]
         if not new or not known:
             logits, output = self._forward(rows, self.length, options)
@@ -150,9 +153,17 @@ class Rows:
             place = {row: index for index, row in enumerate(known + new)}
             order = torch.tensor([place[row] for row in rows], device=logits_new.device)
             logits = torch.cat([logits_known, logits_new]).index_select(0, order)
-        for row in new:
+        for row in late:
             self._keep_prefix(row)
         return logits, output
+
+    def _wrote_slot(self, rows: Sequence[int]) -> bool:
+        """Whether an answer holds the id of an image slot, which a prompt's pass would fill."""
+        slot = getattr(self.model.config, "image_token_id", None)
+        if slot is None or self.length == self.width:
+            return False
+        written = self._state["input_ids"][list(rows), self.width : self.length]
+        return bool((written == slot).any())
 
     def _share(self, rows: Sequence[int]) -> None:
         """Copy prefixes that are kept, or that another of these rows reads, instead of reading."""

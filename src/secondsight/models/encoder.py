@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from transformers import PreTrainedTokenizerBase
@@ -26,5 +27,17 @@ class Encoder(Protocol):
         Returns:
             Keyword arguments of the model's forward pass for a batch of one, with ``input_ids``
             and ``attention_mask`` of shape (1, tokens); pixels are float32.
+        """
+        ...
+
+    def shareable(self, inputs: Mapping[str, Any]) -> int:
+        """How many positions at the beginning of a prompt depend on nothing that follows.
+
+        Args:
+            inputs: What `encode` returned.
+
+        Returns:
+            The length of the beginning that questions on one picture have in common, picture
+            included; 0 where later tokens change what earlier positions hold.
         """
         ...

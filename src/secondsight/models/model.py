@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import torch
 import transformers
@@ -23,12 +25,19 @@ from transformers import (
 from transformers.generation.streamers import BaseStreamer
 
 from secondsight.answer import Answer, FinishReason
-from secondsight.decoding import decode
+from secondsight.decoding import Observer, decode
 from secondsight.decoding.collate import join, padding_id
+from secondsight.decoding.prefixes import Prefix, PrefixCache, Prefixes
 from secondsight.decoding.sampling import derive_seed, generator
 from secondsight.errors import QuestionError
 from secondsight.images import ImageSource
 from secondsight.methods import Method, RitualPlus, create
+from secondsight.models.batching import (
+    checked_batch_size,
+    fitting_batch_size,
+    in_batches,
+    order,
+)
 from secondsight.models.encoder import Encoder
 from secondsight.models.evidence import EvidenceRecorder
 from secondsight.models.streaming import Pieces, Stream, read, until_stop
@@ -37,6 +46,12 @@ from secondsight.prompts import Turn
 from secondsight.sample import Sample
 from secondsight.settings import Settings, as_stops
 from secondsight.views import View
+
+if TYPE_CHECKING:
+    from secondsight.trace import Trace
+
+PREFIX_CACHE_BYTES: Final = 512 * 2**20
+"""How much of the prompts that were read last is kept, for further questions on their pictures."""
 
 CONSULTATION_TOKENS: Final = 32
 """The longest reply to a method's question before the answer (RITUAL+)."""
@@ -48,7 +63,9 @@ class _Encoded:
 
     sample: Sample
     seed: int
+    seen: tuple[Sample, ...]
     views: tuple[dict[str, Any], ...]
+    prefixes: tuple[Prefix | None, ...]
     names: tuple[str, ...]
     drawn: tuple[str | None, ...]
     reply: str | None
@@ -71,6 +88,8 @@ class Model:
 
     Attributes:
         hf_model: The transformers model, for ``hf_model.generate(...)`` of one's own.
+        prefixes: The beginnings of the prompts that were read last, pictures included; its
+            `capacity` (bytes) may be set, and `clear` forgets them.
     """
 
     def __init__(
@@ -87,6 +106,8 @@ class Model:
         self.preset = preset
         self.name = name
         self.revision = revision
+        self.prefixes = PrefixCache(PREFIX_CACHE_BYTES)
+        self._pad_id = padding_id(hf_model)
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -131,6 +152,7 @@ class Model:
         evidence: bool = False,
         history: Sequence[Turn] = (),
         schedule: str = "auto",
+        share_views: bool = False,
     ) -> Answer:
         """Answer a question about a picture.
 
@@ -148,6 +170,8 @@ class Model:
             evidence: Whether to keep what speaks for every token.
             history: Earlier turns of the conversation about this picture.
             schedule: When the views are read; the answer does not depend on it.
+            share_views: Whether what the views draw (RITUAL's transform, VCD's noise) depends on
+                the picture alone, so that all questions on it share the views.
 
         Returns:
             The answer; the same one that the question gets in any batch.
@@ -168,6 +192,7 @@ class Model:
             seed=seed,
             evidence=evidence,
             schedule=schedule,
+            share_views=share_views,
         )[0]
 
     def answer_batch(
@@ -184,7 +209,8 @@ class Model:
         seed: int = 0,
         evidence: bool = False,
         schedule: str = "auto",
-        batch_size: int = 8,
+        share_views: bool = False,
+        batch_size: int | Literal["auto"] = 8,
     ) -> list[Answer]:
         """Answer many questions, any mixture of pictures, sizes and lengths.
 
@@ -200,7 +226,9 @@ class Model:
             seed: See `answer`; each sample draws from its own numbers, by this and its id.
             evidence: See `answer`.
             schedule: See `answer`.
-            batch_size: How many samples are answered together.
+            share_views: See `answer`.
+            batch_size: How many samples are answered together; ``auto`` goes by free memory.
+                Fewer are where memory runs out all the same.
 
         Returns:
             The answers, in the order of the samples, each equal to that of a single run.
@@ -216,14 +244,26 @@ class Model:
         )
         chosen = create(method)
         checked = [_checked(_as_sample(sample)) for sample in samples]
-        answers: list[Answer] = []
-        for first in range(0, len(checked), batch_size):
+        size = checked_batch_size(batch_size) or self._batch_size(checked, chosen, settings)
+
+        def answer(numbers: Sequence[int]) -> list[Answer]:
             batch = [
-                self._look(sample, chosen, settings)
-                for sample in checked[first : first + batch_size]
+                self._look(checked[number], chosen, settings, share_views) for number in numbers
             ]
-            answers += self._write(batch, chosen, settings, evidence=evidence, schedule=schedule)
-        return answers
+            return self._write(batch, chosen, settings, evidence=evidence, schedule=schedule)
+
+        numbers = order(checked, size)
+        written = [one for batch in in_batches(numbers, size, answer) for one in batch]
+        answers = dict(zip(numbers, written, strict=True))
+        return [answers[number] for number in range(len(checked))]
+
+    def _batch_size(self, samples: Sequence[Sample], method: Method, settings: Settings) -> int:
+        if not samples:
+            return 1
+        longest = max(samples, key=lambda sample: len(sample.question)).opened()
+        prompt = self._encode(longest)["input_ids"].shape[1]
+        positions = min(prompt + settings.max_new_tokens, self.encoder.context_length)
+        return fitting_batch_size(self.hf_model, positions, len(method.views(longest)))
 
     def stream(
         self,
@@ -240,6 +280,7 @@ class Model:
         seed: int = 0,
         history: Sequence[Turn] = (),
         schedule: str = "auto",
+        share_views: bool = False,
     ) -> Stream:
         """Answer piece by piece; the arguments are those of `answer`.
 
@@ -259,7 +300,8 @@ class Model:
         )
         chosen = create(method)
         sample = _checked(Sample(image, question, history=tuple(history)))
-        encoded = self._look(sample, chosen, settings)  # what is wrong is said here, not later
+        # Looked at here, so that what is wrong is said now and not while streaming.
+        encoded = self._look(sample, chosen, settings, share_views)
 
         def write(cancelled: StoppingCriteria, emit: Callable[[str], None]) -> Answer:
             pieces = Pieces(self.tokenizer, settings.stop, emit)
@@ -275,6 +317,72 @@ class Model:
             return answer
 
         return Stream(write)
+
+    def trace(
+        self,
+        image: ImageSource | None,
+        question: str,
+        method: str | Method = "regular",
+        *,
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int | None = None,
+        repetition_penalty: float = 1.0,
+        stop: str | list[str] | None = None,
+        seed: int = 0,
+        history: Sequence[Turn] = (),
+        schedule: str = "auto",
+        attentions: bool = True,
+        rollout: bool = False,
+        layers: str | Collection[int] = (),
+        keep: str | Path | None = None,
+    ) -> Trace:
+        """Answer, and record everything on the way; the answer is that of `answer`.
+
+        Args:
+            image: As for `answer`, and so for all that is not named here.
+            question: See `answer`.
+            method: See `answer`.
+            max_new_tokens: See `answer`.
+            temperature: See `answer`.
+            top_p: See `answer`.
+            top_k: See `answer`.
+            repetition_penalty: See `answer`.
+            stop: See `answer`.
+            seed: See `answer`.
+            history: See `answer`.
+            schedule: See `answer`; recording reads every view at every step.
+            attentions: Whether to record attention to the patches.
+            rollout: Whether to roll attention out through the layers as well.
+            layers: Layers to show one by one, calls and heads: numbers, or text such as ``0,4-7``
+                or ``all``.
+            keep: A file for the whole tensors, in safetensors' format.
+
+        Returns:
+            The record, which writes itself as HTML, Markdown or JSON.
+        """
+        from secondsight.trace import Options, record
+
+        settings = Settings(
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            repetition_penalty=repetition_penalty,
+            stop=as_stops(stop),
+            seed=seed,
+        )
+        chosen = create(method)
+        sample = _checked(Sample(image, question, history=tuple(history)))
+        return record(
+            self,
+            chosen,
+            settings,
+            Options(attentions=attentions, rollout=rollout, layers=layers, keep=keep),
+            look=partial(self._look, sample, chosen, settings, share_views=False),
+            write=partial(self._write, method=chosen, settings=settings, schedule=schedule),
+        )
 
     def _encode(self, sample: Sample) -> dict[str, Any]:
         inputs = self.encoder.encode(sample)
@@ -295,23 +403,39 @@ class Model:
 
         return {key: move(value) for key, value in inputs.items()}
 
-    def _look(self, sample: Sample, method: Method, settings: Settings) -> _Encoded:
+    def _look(
+        self, sample: Sample, method: Method, settings: Settings, share_views: bool
+    ) -> _Encoded:
         """Look at a sample in every view of a method, with the sample's own random numbers."""
         start = time.perf_counter()
         opened = sample.opened()
         seed = derive_seed(settings.seed, _identity(opened))
         views, reply = self._views(opened, method)
-        draws = generator(derive_seed(seed, "views"))
+        drawn_for = derive_seed(settings.seed, _digest(opened.image)) if share_views else seed
+        draws = generator(derive_seed(drawn_for, "views"))
         seen = [view.apply(opened, draws) for view in views]
+        encoded = [self._encode(one) for one in seen]
         return _Encoded(
             sample=opened,
             seed=derive_seed(seed, "tokens"),
-            views=tuple(self._encode(one) for one in seen),
+            seen=tuple(seen),
+            views=tuple(encoded),
+            prefixes=tuple(map(self._prefix, encoded)),
             names=tuple(view.name for view in views),
             drawn=tuple(one.drawn for one in seen),
             reply=reply,
             seconds=time.perf_counter() - start,
         )
+
+    def _prefix(self, inputs: dict[str, Any]) -> Prefix | None:
+        """The beginning of a prompt that other questions on the same picture share."""
+        length = self.encoder.shareable(inputs)
+        pixels = inputs.get("pixel_values")
+        if not length or pixels is None:
+            return None
+        digest = hashlib.blake2b(inputs["input_ids"][:, :length].numpy().tobytes(), digest_size=16)
+        digest.update(pixels.numpy().tobytes())
+        return Prefix(digest.digest(), length)
 
     def _views(self, sample: Sample, method: Method) -> tuple[tuple[View, ...], str | None]:
         if not isinstance(method, RitualPlus):
@@ -330,14 +454,15 @@ class Model:
         schedule: str = "auto",
         streamer: BaseStreamer | None = None,
         criteria: Sequence[StoppingCriteria] = (),
+        loop: Callable[..., Any] = decode,
+        observer: Observer | None = None,
     ) -> list[Answer]:
         """Generate the answers of one batch."""
-        pad = padding_id(self.hf_model)
         by_view = list(zip(*(encoded.views for encoded in batch), strict=True))
-        original = self._to_device(join(by_view[0], pad))
-        others = [[self._to_device(inputs) for inputs in view] for view in by_view[1:]]
-        width = original["input_ids"].shape[1]
-        longest = max(inputs["input_ids"].shape[1] for view in by_view for inputs in view)
+        inputs = [[self._to_device(one) for one in view] for view in by_view]
+        prompts = join([{"input_ids": one["input_ids"]} for one in inputs[0]], self._pad_id)
+        width = prompts["input_ids"].shape[1]
+        longest = max(one["input_ids"].shape[1] for view in inputs for one in view)
         room = self.encoder.context_length - longest
         recorder = EvidenceRecorder(self.tokenizer, batch[0].names, len(batch))
         clock = _FirstToken()
@@ -346,13 +471,16 @@ class Model:
             stopping.append(StopStringCriteria(self.tokenizer, list(settings.stop)))
         start = time.perf_counter()
         sequences = self.hf_model.generate(
-            **original,
-            custom_generate=decode,
+            **prompts,
+            custom_generate=loop,
             method=method,
-            views=others,
+            view_inputs=inputs,
+            prefixes=Prefixes(
+                list(zip(*(encoded.prefixes for encoded in batch), strict=True)), self.prefixes
+            ),
             seeds=[encoded.seed for encoded in batch],
             schedule=schedule,
-            observer=recorder if evidence else None,
+            observer=recorder if evidence else observer,
             streamer=streamer,
             stopping_criteria=stopping,
             max_new_tokens=min(settings.max_new_tokens, room),
@@ -459,11 +587,13 @@ def _identity(sample: Sample) -> str:
     """What a sample's random numbers depend on besides the seed: its id, or else its content."""
     if sample.id is not None:
         return f"id {sample.id}"
-    digest = hashlib.blake2b(digest_size=16)
-    if isinstance(sample.image, Image.Image):
-        digest.update(repr(sample.image.size).encode())
-        digest.update(sample.image.tobytes())
-    for turn in sample.history:
-        digest.update(repr((turn.question, turn.answer)).encode())
-    digest.update(sample.question.encode())
-    return f"content {digest.hexdigest()}"
+    said = [(turn.question, turn.answer) for turn in sample.history]
+    return f"content {_digest(sample.image)} {said!r} {sample.question}"
+
+
+def _digest(image: ImageSource | None) -> str:
+    """What a picture's random numbers depend on: its pixels."""
+    if not isinstance(image, Image.Image):
+        return "no image"
+    content = repr(image.size).encode() + image.tobytes()
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

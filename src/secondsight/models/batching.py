@@ -1,0 +1,127 @@
+"""Which samples are answered together, and how many at a time."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, TypeVar
+
+import psutil
+import torch
+from PIL import Image
+from transformers import PreTrainedModel
+
+from secondsight.errors import UserError
+from secondsight.sample import Sample
+
+_WINDOW: Final = 16
+"""How many batches are sorted together: enough to even lengths out, few enough to show progress."""
+
+_SHARE_OF_MEMORY: Final = 0.5
+"""How much of the free memory keys and values may take; activations need the rest."""
+
+_MOST: Final = 64
+
+T = TypeVar("T")
+Answers = TypeVar("Answers")
+
+
+def order(samples: Sequence[Sample], batch_size: int) -> list[int]:
+    """The order in which to answer: questions on one picture together, similar lengths together.
+
+    Args:
+        samples: The samples.
+        batch_size: How many are answered at a time.
+
+    Returns:
+        Their numbers; any window of a few batches holds the samples of that window.
+    """
+    window = _WINDOW * batch_size
+    ordered: list[int] = []
+    for first in range(0, len(samples), window):
+        numbers = range(first, min(first + window, len(samples)))
+        by_picture: dict[object, list[int]] = {}
+        for number in numbers:
+            by_picture.setdefault(_picture(samples[number]), []).append(number)
+        for group in by_picture.values():
+            group.sort(key=lambda number: len(samples[number].question))
+        groups = sorted(by_picture.values(), key=lambda group: len(samples[group[-1]].question))
+        ordered += [number for group in groups for number in group]
+    return ordered
+
+
+def _picture(sample: Sample) -> object:
+    """What tells a sample's picture from others before it is opened."""
+    image = sample.image
+    return id(image) if isinstance(image, Image.Image) else image
+
+
+def in_batches(
+    items: Sequence[T], batch_size: int, answer: Callable[[Sequence[T]], list[Answers]]
+) -> Iterator[list[Answers]]:
+    """Answer items batch by batch, with half as many at a time whenever memory runs out.
+
+    Raises:
+        UserError: Not even one fits.
+    """
+    first = 0
+    while first < len(items):
+        batch = items[first : first + batch_size]
+        try:
+            answers = answer(batch)
+        except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                raise UserError(
+                    "There is not enough memory to answer a single question: use a smaller model, "
+                    "a smaller dtype, or fewer max_new_tokens."
+                ) from error
+            batch_size = max(1, len(batch) // 2)
+        else:
+            first += len(batch)
+            yield answers
+            continue
+        gc.collect()  # outside the handler, which keeps the failed batch's tensors alive
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    text = str(error).lower()
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or "out of memory" in text or "can't allocate memory" in text
+
+
+def checked_batch_size(asked: int | str) -> int | None:
+    """A batch size as given; None for ``auto``.
+
+    Raises:
+        UserError: Neither a positive whole number nor ``auto``.
+    """
+    if asked == "auto":
+        return None
+    if isinstance(asked, bool) or not isinstance(asked, int) or asked < 1:
+        raise UserError(f"batch_size must be a positive whole number or 'auto', not {asked!r}.")
+    return asked
+
+
+def fitting_batch_size(model: PreTrainedModel, positions: int, views: int) -> int:
+    """How many samples fit into the memory that is free now.
+
+    Args:
+        model: The model.
+        positions: Positions per row, prompt and answer.
+        views: Rows per sample.
+    """
+    config = model.config.get_text_config(decoder=True)
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    per_token = 2 * config.num_hidden_layers * heads * size * model.dtype.itemsize
+    logits = 3 * 4 * config.vocab_size
+    per_sample = views * (per_token * positions + logits)
+    if model.device.type == "cuda":
+        free = torch.cuda.mem_get_info(model.device)[0]
+    else:
+        free = psutil.virtual_memory().available
+    return int(max(1, min(_MOST, _SHARE_OF_MEMORY * free // per_sample)))
