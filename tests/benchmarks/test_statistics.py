@@ -11,6 +11,7 @@ from secondsight.benchmarks.statistics import (
     bootstrap_p,
     holm,
     images_needed,
+    mcnemar_error,
     mcnemar_p,
     resample_images,
 )
@@ -67,9 +68,16 @@ def test_bootstrap_p() -> None:
     assert bootstrap_p(np.array([-1.0, 1.0] * 50)) == 1.0
 
 
+def test_mcnemar_error_by_hand() -> None:
+    # 3 gained, 1 lost of 10: each difference is 1, -1 or 0; mean 0.2, mean square 0.4.
+    assert mcnemar_error(3, 1, 10) == pytest.approx(((0.4 - 0.04) / 10) ** 0.5)
+
+
 def test_images_needed_by_the_normal_formula() -> None:
     # (1.95996 + 0.84162)^2 * (error * sqrt(n) / difference)^2
     assert images_needed(0.01, 0.02, 100) == pytest.approx(7.8489 * 400, rel=1e-3)
+    # With four comparisons alpha is 0.0125: 2.49771 in place of 1.95996.
+    assert images_needed(0.01, 0.02, 100, 4) == pytest.approx(3.33933**2 * 400, rel=1e-3)
     assert images_needed(-0.01, 0.02, 100) == images_needed(0.01, 0.02, 100)
     assert images_needed(0.0, 0.02, 100) is None
     assert images_needed(0.1, 0.0, 100) is None

@@ -413,7 +413,7 @@ class Amber(Benchmark):
     title = "AMBER"
     primary = "amber_score"
     max_new_tokens = 256
-    headline = ("amber_score", "chair", "cover", "hal", "cog", "accuracy", "f1")
+    headline = ("amber_score", "chair", "f1", "cover", "hal", "cog", "accuracy")
 
     def __init__(self) -> None:
         self._vocabulary = Vocabulary({}, frozenset(), {})

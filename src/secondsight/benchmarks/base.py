@@ -100,7 +100,7 @@ class Benchmark(ABC):
         primary: The metric that verdicts are about.
         higher_is_better: Whether more of it is better.
         max_new_tokens: The default limit of an answer.
-        headline: The metrics that tables show, most important first.
+        headline: The metrics that reports show; the terminal shows the first three.
     """
 
     name: ClassVar[str]

@@ -231,7 +231,7 @@ class Chair(Benchmark):
     primary = "chair_i"
     higher_is_better = False
     max_new_tokens = 128
-    headline = ("chair_i", "chair_s", "recall", "f1", "mean_length")
+    headline = ("chair_i", "recall", "mean_length", "chair_s", "f1")
     question = "Please describe this image in detail."
 
     def __init__(self) -> None:

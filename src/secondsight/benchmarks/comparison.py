@@ -22,6 +22,7 @@ from secondsight.benchmarks.statistics import (
     bootstrap_p,
     holm,
     images_needed,
+    mcnemar_error,
     mcnemar_p,
     resample_images,
 )
@@ -272,8 +273,11 @@ def _paired(
         difference = table.primary(method) - table.primary(other)
         position = offset + number
         changes = _changes(table, method, other)
+        error = 0.0 if resampled is None else float(resampled.error[position])
         if changes is not None:
             p = mcnemar_p(*changes)
+            # The size needed is that of the stricter of test and interval.
+            error = max(error, mcnemar_error(*changes, len(table.items)))
         else:
             p = 1.0 if resampled is None else bootstrap_p(resampled.draws[position])
         found.append(
@@ -287,9 +291,7 @@ def _paired(
                 p_holm=p,
                 gained=None if changes is None else changes[0],
                 lost=None if changes is None else changes[1],
-                images_needed=None
-                if resampled is None
-                else images_needed(difference, float(resampled.error[position]), table.images),
+                images_needed=images_needed(difference, error, table.images, len(pairs)),
             )
         )
     corrected = holm([pair.p for pair in found])
@@ -374,7 +376,9 @@ def _verdict(
         return "controls were not run"
     alpha = 1 - CONFIDENCE
     gain = table.better(best.difference)
-    if gain > 0 and best.p_holm < alpha:
+    # McNemar's test takes questions about one image for independent; the interval does not.
+    apart = best.low is None or best.high is None or not best.low <= 0 <= best.high
+    if gain > 0 and best.p_holm < alpha and apart:
         return "better than its controls"
     beats_regular = (
         regular is not None and regular.p_holm < alpha and table.better(regular.difference) > 0
@@ -383,4 +387,6 @@ def _verdict(
         return "no better than sharpening"
     if best.images_needed is None:
         return "not distinguishable at this size (no difference seen)"
-    return f"not distinguishable at this size (n needed: {best.images_needed} images)"
+    # The normal approximation may fall short of the exact test by a little.
+    needed = max(best.images_needed, table.images + 1)
+    return f"not distinguishable at this size (n needed: {needed} images)"

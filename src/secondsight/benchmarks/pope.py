@@ -209,7 +209,7 @@ class Pope(Benchmark):
     title = "POPE"
     primary = "accuracy"
     max_new_tokens = 16
-    headline = ("accuracy", "f1", "precision", "recall", "yes_ratio")
+    headline = ("accuracy", "yes_ratio", "f1", "precision", "recall")
 
     def __init__(self) -> None:
         self._parser = "strict"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 
@@ -85,17 +86,29 @@ def cells(row: Row, comparison: Comparison) -> list[str]:
 
 
 def comparison_table(comparison: Comparison, title: str) -> Table:
-    """The table for the terminal."""
+    """The table for the terminal: the primary metric and the two that must be read beside it."""
     questions = f"{comparison.items} questions, {comparison.images} images"
+    primary, *beside = comparison.headline[:3]
     table = Table(
-        *columns(comparison),
+        *("method", primary, *beside, "against regular", "against best control", "verdict"),
         title=f"{title}: {questions}, seeds {', '.join(map(str, comparison.seeds))}",
-        caption="95% intervals over images; p after Holm's correction",
+        caption="percent; 95% intervals over images; p after Holm's correction",
         show_lines=True,
     )
     for row in comparison.rows:
-        table.add_row(*cells(row, comparison))
+        table.add_row(
+            f"{row.method}\n(control)" if row.control else row.method,
+            estimate_text(primary, row.metrics[primary]).replace(" [", "\n["),
+            *(estimate_text(name, replace(row.metrics[name], low=None)) for name in beside),
+            _stacked(paired_text(comparison.primary, row.versus_regular, named=False)),
+            _stacked(paired_text(comparison.primary, row.versus_best_control, named=True)),
+            row.verdict or "",
+        )
     return table
+
+
+def _stacked(text: str) -> str:
+    return text.replace(" [", "\n[").replace("], ", "]\n")
 
 
 def _scale(metric: str) -> tuple[float, int]:

@@ -198,7 +198,8 @@ def _config(
     first = next(model.hf_model.parameters())
     return {
         "benchmark": judge.name,
-        "model": model.name,
+        # A folder by its own name: where it lies on this machine changes no answer.
+        "model": Path(model.name).name if Path(model.name).is_dir() else model.name,
         "revision": model.revision,
         "weights_sha256": weights_hash(model.hf_model.state_dict()),
         "dtype": str(first.dtype).removeprefix("torch."),

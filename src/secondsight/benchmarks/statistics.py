@@ -109,13 +109,20 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in multipletests(p_values, method="holm")[1]]
 
 
-def images_needed(difference: float, error: float, images: int) -> int | None:
-    """Images needed to tell a difference of this size from none (alpha 0.05, power 0.8).
+def mcnemar_error(gained: float, lost: float, questions: int) -> float:
+    """Standard error of a difference of two accuracies on the same questions."""
+    difference = (gained - lost) / questions
+    return math.sqrt(((gained + lost) / questions - difference**2) / questions)
+
+
+def images_needed(difference: float, error: float, images: int, tests: int = 1) -> int | None:
+    """Images needed to tell a difference of this size from none, with a power of 0.8.
 
     Args:
         difference: The difference observed.
-        error: Its standard error by the bootstrap.
+        error: Its standard error.
         images: The images that it was observed on.
+        tests: The comparisons that share the error rate of 0.05, as Holm's first step has it.
 
     Returns:
         The number, or None where no difference was observed.
@@ -124,5 +131,5 @@ def images_needed(difference: float, error: float, images: int) -> int | None:
         return None
     # The normal approximation for a paired difference; statsmodels' solver gives up where few
     # images are enough.
-    quantiles = float(norm.ppf((1 + CONFIDENCE) / 2) + norm.ppf(POWER))
+    quantiles = float(norm.ppf(1 - (1 - CONFIDENCE) / 2 / tests) + norm.ppf(POWER))
     return math.ceil(images * (quantiles * error / difference) ** 2)
