@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from transformers import CLIPImageProcessorPil, LlavaConfig, PreTrainedTokenizerBase
@@ -20,6 +21,9 @@ from secondsight.prompts import (
 )
 from secondsight.sample import Sample
 
+_MARKS: Final = ("<im_start>", "<im_end>")
+"""What models trained with ``mm_use_im_start_end`` see before and after a picture."""
+
 
 class LlavaEncoder:
     """Encodes samples for LLaVA-1.5, in Hugging Face's or the original layout.
@@ -29,6 +33,7 @@ class LlavaEncoder:
         tokenizer: Llama's tokenizer.
         processor: CLIP's image processor, of the PIL backend: the one that parity is with.
         preset: The protocol: conversation template, and whether pictures are padded.
+        marks: Ids written before and after the picture; see `image_marks`.
     """
 
     def __init__(
@@ -37,6 +42,8 @@ class LlavaEncoder:
         tokenizer: PreTrainedTokenizerBase,
         processor: CLIPImageProcessorPil,
         preset: Preset,
+        *,
+        marks: tuple[int, int] | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.processor = processor
@@ -46,6 +53,8 @@ class LlavaEncoder:
         self.context_length = min(text.max_position_embeddings, tokenizer.model_max_length)
         self._image_token = config.image_token_id
         self._image_length = _image_length(config)
+        before, after = ([mark] for mark in marks) if marks else ([], [])
+        self._image = [*before, *[self._image_token] * self._image_length, *after]
 
     def prompt(self, sample: Sample) -> Prompt:
         """The sample's prompt; without a picture, the same text without the slot."""
@@ -66,13 +75,17 @@ class LlavaEncoder:
         """See `Encoder.encode`."""
         ids: list[int] = []
         for token in tokenize_with_images(self.prompt(sample), self.tokenizer):
-            slot = token == IMAGE_TOKEN_INDEX
-            ids += [self._image_token] * self._image_length if slot else [token]
+            ids += self._image if token == IMAGE_TOKEN_INDEX else [token]
         input_ids = torch.tensor([ids])
         inputs = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
         if sample.image is not None:
             inputs["pixel_values"] = self.pixels(sample)
         return inputs
+
+    def shareable(self, inputs: Mapping[str, Any]) -> int:
+        """See `Encoder.shareable`: everything up to the picture's last patch; Llama is causal."""
+        slots = (inputs["input_ids"][0] == self._image_token).nonzero()
+        return int(slots[-1]) + 1 if len(slots) else 0
 
 
 def _image_length(config: LlavaConfig) -> int:
@@ -80,6 +93,28 @@ def _image_length(config: LlavaConfig) -> int:
     vision = config.vision_config
     patches = (vision.image_size // vision.patch_size) ** 2
     return int(patches) + (config.vision_feature_select_strategy == "full")
+
+
+def image_marks(
+    config: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase
+) -> tuple[int, int] | None:
+    """The ids around a picture in models trained with ``mm_use_im_start_end``, otherwise None.
+
+    Where the tokenizer does not know these tokens they are added in the original code's order, so
+    that they get the ids that the model was trained with.
+
+    Args:
+        config: The original layout's config.json.
+        tokenizer: Llama's tokenizer.
+    """
+    if not config.get("mm_use_im_start_end"):
+        return None
+    patch = ["<im_patch>"] if config.get("mm_use_im_patch_token") else []
+    for token in (*patch, *_MARKS):
+        if token not in tokenizer.get_vocab():
+            tokenizer.add_tokens([token], special_tokens=True)
+    start, end = tokenizer.convert_tokens_to_ids(list(_MARKS))
+    return int(start), int(end)
 
 
 def image_processor(folder: Path, config: LlavaConfig) -> CLIPImageProcessorPil:
