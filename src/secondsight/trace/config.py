@@ -1,0 +1,103 @@
+"""What was loaded: tokenizer, model, image processor, parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from secondsight.trace.record import ConfigFacts, Part
+from secondsight.trace.tensors import dtype_name
+
+if TYPE_CHECKING:
+    from secondsight.models.model import Model
+
+
+def config_facts(model: Model) -> ConfigFacts:
+    """What the model is made of."""
+    hf_model = model.hf_model
+    config = hf_model.config
+    implementations = {"model": config._attn_implementation}
+    for name in getattr(config, "sub_configs", {}):
+        implementations[name] = getattr(config, name)._attn_implementation
+    return ConfigFacts(
+        tokenizer=_tokenizer(model.tokenizer),
+        model_name=model.name,
+        model_class=type(hf_model).__name__,
+        model_config=plain(config.to_dict()),
+        modules=str(hf_model),
+        image_processor=_image_processor(getattr(model.encoder, "processor", None)),
+        context_length=model.encoder.context_length,
+        parts=tuple(_parts(hf_model)),
+        dtype=dtype_name(hf_model.dtype),
+        device=str(hf_model.device),
+        attention={name: str(value) for name, value in implementations.items()},
+    )
+
+
+def plain(value: Any) -> Any:
+    """A configuration's values as what JSON knows; anything else by its text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value).removeprefix("torch.")
+
+
+def _tokenizer(tokenizer: Any) -> dict[str, Any]:
+    return {
+        "class": type(tokenizer).__name__,
+        "name": str(tokenizer.name_or_path).rstrip("/").rpartition("/")[2],
+        "vocab_size": tokenizer.vocab_size,
+        "size_with_added": len(tokenizer),
+        "model_max_length": tokenizer.model_max_length,
+        "padding_side": tokenizer.padding_side,
+        "truncation_side": tokenizer.truncation_side,
+        "special_tokens": plain(tokenizer.special_tokens_map),
+        "special_ids": {
+            name: getattr(tokenizer, f"{name}_id", None)
+            for name in ("bos_token", "eos_token", "unk_token", "pad_token")
+        },
+    }
+
+
+def _image_processor(processor: Any) -> dict[str, Any] | None:
+    if processor is None:
+        return None
+    described = plain(processor.to_dict())
+    return {"class": type(processor).__name__, **described}
+
+
+def _parts(model: nn.Module) -> list[Part]:
+    """Parameters of the parts that a multimodal model is made of, and of the whole."""
+    modules = dict(model.named_modules())
+    seen: set[int] = set()
+    parts = []
+    for label, ending in (
+        ("vision tower", "vision_tower"),
+        ("projector", "multi_modal_projector"),
+        ("token embeddings", "embed_tokens"),
+        ("language model layers", "language_model.layers"),
+        ("output head", "lm_head"),
+    ):
+        name = next((name for name in modules if f".{name}".endswith(f".{ending}")), None)
+        if name is not None:
+            parts.append(_part(label, name, modules[name], seen))
+    parts.append(_part("everything else", "", model, seen))
+    whole = _part("whole model", "", model, set())
+    return [*(part for part in parts if part.parameters or part.module), whole]
+
+
+def _part(label: str, name: str, module: nn.Module, seen: set[int]) -> Part:
+    """A part's parameters that no earlier part has, so that tied weights count once."""
+    new = [parameter for parameter in module.parameters() if id(parameter) not in seen]
+    seen.update(id(parameter) for parameter in new)
+    return Part(
+        name=label,
+        module=name,
+        parameters=sum(parameter.numel() for parameter in new),
+        bytes=sum(parameter.numel() * parameter.element_size() for parameter in new),
+    )

@@ -1,0 +1,225 @@
+"""How `generate` prepared the run: configurations, processors, mode, cache, memory."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+import psutil
+import torch
+from transformers import GenerationConfig, PreTrainedModel
+from transformers.generation import GenerateDecoderOnlyOutput, GenerationMode
+
+from secondsight.decoding import decode
+from secondsight.settings import Settings
+from secondsight.trace.calls import describe
+from secondsight.trace.config import plain
+from secondsight.trace.record import GenerationFacts, OutputFacts
+
+_FLAGS: Final = {
+    "is_constraint_gen_mode": "CONSTRAINED_BEAM_SEARCH",
+    "is_contrastive_search_gen_mode": "CONTRASTIVE_SEARCH",
+    "is_greedy_gen_mode": "GREEDY_SEARCH",
+    "is_sample_gen_mode": "SAMPLE",
+    "is_beam_gen_mode": "BEAM_SEARCH",
+    "is_beam_sample_gen_mode": "BEAM_SAMPLE",
+    "is_group_beam_gen_mode": "GROUP_BEAM_SEARCH",
+    "is_assisted_gen_mode": "ASSISTED_GENERATION",
+    "is_dola_gen_mode": "DOLA_GENERATION",
+}
+"""The flags of transformers 4's `generate`, as the seed has them, by transformers 5's modes."""
+
+
+class WatchedLoop:
+    """The decoding loop, noting what `generate` handed to it and what it returned.
+
+    Args:
+        whole: Whether scores, attentions and hidden states are asked for.
+    """
+
+    def __init__(self, *, whole: bool) -> None:
+        self._whole = whole
+        self.config: GenerationConfig | None = None
+        self.inputs: dict[str, str] = {}
+        self.processors: list[Any] = []
+        self.criteria: list[Any] = []
+        self.input_ids: torch.Tensor | None = None
+        self.output: GenerateDecoderOnlyOutput | None = None
+
+    def as_loop(self) -> Any:
+        """The callable for ``generate(custom_generate=...)``; `generate` reads its signature."""
+
+        @functools.wraps(decode)
+        def loop(
+            model: PreTrainedModel,
+            input_ids: torch.Tensor,
+            logits_processor: Any,
+            stopping_criteria: Any,
+            generation_config: GenerationConfig,
+            **kwargs: Any,
+        ) -> torch.Tensor:
+            self.config = copy.deepcopy(generation_config)
+            self.inputs = {name: describe(value) for name, value in kwargs.items()}
+            self.processors, self.criteria = list(logits_processor), list(stopping_criteria)
+            self.input_ids = input_ids
+            generation_config.return_dict_in_generate = True
+            generation_config.output_scores = self._whole
+            output = decode(
+                model,
+                input_ids,
+                logits_processor,
+                stopping_criteria,
+                generation_config,
+                **kwargs,
+            )
+            self.output = output
+            sequences: torch.Tensor = output.sequences
+            return sequences
+
+        return loop
+
+
+def generation_facts(
+    model: PreTrainedModel,
+    settings: Settings,
+    loop: WatchedLoop,
+    *,
+    cache: Any,
+    ids: int,
+    views: int,
+) -> GenerationFacts:
+    """What `generate` made of its arguments.
+
+    Args:
+        model: The transformers model.
+        settings: What was asked for.
+        loop: What the loop was given.
+        cache: The run's key-value cache.
+        ids: Length of the prompt with one id per image.
+        views: How many views were read at once.
+    """
+    config = loop.config
+    assert config is not None
+    assert loop.input_ids is not None
+    updated = copy.deepcopy(model.generation_config)
+    updated.update(max_new_tokens=config.max_new_tokens, **settings.for_generate())
+    warpers = [one for one in loop.processors if type(one).__name__.endswith("Warper")]
+    mode = config.get_generation_mode()
+    pad = config.pad_token_id
+    return GenerationFacts(
+        stages={
+            "before": stage(model.generation_config),
+            "after update": stage(updated),
+            "after max tokens": stage(config),
+        },
+        max_length_ids=ids + int(config.max_new_tokens or 0),
+        inputs=loop.inputs,
+        processors=tuple(_shown(one) for one in loop.processors if one not in warpers),
+        warpers=tuple(map(_shown, warpers)),
+        criteria=tuple(map(_shown, loop.criteria)),
+        mode=str(mode.value),
+        flags={
+            flag: mode.name == name for flag, name in _FLAGS.items() if hasattr(GenerationMode, name)
+        },
+        special={
+            "is_encoder_decoder": bool(model.config.is_encoder_decoder),
+            "input_ids_seq_length": int(loop.input_ids.shape[1]),
+            "pad_token_id": pad,
+            "eos_token_id": config.eos_token_id,
+            "is_pad_token_not_equal_to_eos_token_id": pad != config.eos_token_id,
+            "is_pad_token_in_inputs": bool((loop.input_ids == pad).any()) if pad is not None else False,
+        },
+        cache=_cache(cache, views),
+        schedule="joint, because tracing reads every view at every step",
+        memory=_memory(model.device),
+    )
+
+
+def stage(config: GenerationConfig) -> dict[str, Any]:
+    """A generation configuration without what was never set, as transformers prints it."""
+    values = config.to_diff_dict()
+    return {
+        name: plain(value)
+        for name, value in values.items()
+        if value is not None and not (name.startswith("_") and name != "_from_model_config")
+    }
+
+
+def output_facts(loop: WatchedLoop, text: str, prompt: tuple[int, ...]) -> OutputFacts:
+    """What `generate` returned, described.
+
+    Args:
+        loop: The watched loop.
+        text: The answer.
+        prompt: The prompt's ids with one id per image.
+    """
+    output = loop.output
+    assert output is not None
+    assert loop.input_ids is not None
+    ids = tuple(output.sequences[0, loop.input_ids.shape[1] :].tolist())
+    return OutputFacts(
+        ids=ids,
+        sequence=(*prompt, *ids),
+        text=text,
+        kind=type(output).__name__,
+        fields={
+            name: None if getattr(output, name) is None else describe(getattr(output, name))
+            for name in ("sequences", "scores", "logits", "attentions", "hidden_states",
+                         "past_key_values")
+        },
+    )
+
+
+def _shown(thing: Any) -> str:
+    """A processor or criterion with its plain settings: ``TopPLogitsWarper(top_p=0.9)``."""
+    settings = {
+        name: value
+        for name, value in vars(thing).items()
+        if isinstance(value, bool | int | float | str) and not name.startswith("_")
+    }
+    inside = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+    return f"{type(thing).__name__}({inside})"
+
+
+def _cache(cache: Any, views: int) -> dict[str, Any]:
+    """Kind and size of a cache."""
+    layers = [layer for layer in getattr(cache, "layers", ()) if getattr(layer, "keys", None) is not None]
+    if not layers:
+        return {"class": type(cache).__name__}
+    tensors = [tensor for layer in layers for tensor in (layer.keys, layer.values)]
+    return {
+        "class": type(cache).__name__,
+        "layers": len(layers),
+        "keys_per_layer": describe(layers[0].keys),
+        "rows": f"{views} (one per view)",
+        "bytes": sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+    }
+
+
+def _memory(device: torch.device) -> Mapping[str, Any]:
+    """Memory as the system counts it."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found: dict[str, Any] = {
+        "process_bytes": psutil.Process().memory_info().rss,
+        "process_peak_bytes": peak * (1 if sys.platform == "darwin" else 1024),
+    }
+    if device.type == "cuda":
+        found["gpu_allocated_bytes"] = torch.cuda.memory_allocated(device)
+        found["gpu_peak_bytes"] = torch.cuda.max_memory_allocated(device)
+        found["nvidia_smi"] = _nvidia_smi()
+    return found
+
+
+def _nvidia_smi() -> str | None:
+    try:
+        run = subprocess.run(
+            ["nvidia-smi"], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return run.stdout.strip()

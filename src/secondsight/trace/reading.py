@@ -1,0 +1,142 @@
+"""A second reading: the finished answer through the model once per view, with everything shown.
+
+One forward pass over prompt and answer together gives what the loop saw token by token, for all
+tokens at once: attention, hidden states, probabilities. It comes after the answer is written, so
+it cannot change a token, and each layer is summarised as it passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from secondsight.decoding.collate import TOKEN_ALIGNED
+from secondsight.trace.attention import AttentionCollector, attention_shown
+from secondsight.trace.keep import Keeper
+from secondsight.trace.lens import Lens
+
+
+class SecondReading:
+    """Reads prompt and answer again.
+
+    Args:
+        model: The transformers model.
+        tokens: The answer's tokens as generated.
+    """
+
+    def __init__(self, model: Any, tokens: Sequence[int]) -> None:
+        self._model = model
+        self._tokens = list(tokens)
+        self._decoder = model.get_decoder()
+
+    def rows(self, inputs: Mapping[str, Any]) -> slice:
+        """The positions that predict the answer's tokens."""
+        first = int(inputs["input_ids"].shape[1]) - 1
+        return slice(first, first + len(self._tokens))
+
+    @torch.inference_mode()
+    def read(
+        self,
+        inputs: Mapping[str, Any],
+        *,
+        attention: AttentionCollector | None = None,
+        lens: Lens | None = None,
+        hidden: tuple[str, Keeper] | None = None,
+    ) -> list[float]:
+        """Read one view's prompt and the answer.
+
+        Args:
+            inputs: The view's inputs, on the model's device.
+            attention: Gets every layer's attention.
+            lens: Gets every layer's hidden states.
+            hidden: A name and a keeper, to keep hidden states whole.
+
+        Returns:
+            The log-probability of each of the answer's tokens.
+        """
+        with ExitStack() as stack:
+            if attention is not None:
+                stack.enter_context(attention_shown(self._decoder))
+                stack.enter_context(self._watching_attention(attention))
+            if lens is not None or hidden is not None:
+                stack.enter_context(self._watching_layers(lens, hidden))
+            output = self._model(
+                **self._continued(inputs),
+                use_cache=False,
+                logits_to_keep=len(self._tokens),
+                return_dict=True,
+            )
+        logs = output.logits[0, -len(self._tokens) :].float().log_softmax(dim=-1)
+        tokens = torch.tensor(self._tokens, device=logs.device)
+        found: list[float] = logs.gather(-1, tokens[:, None])[:, 0].tolist()
+        return found
+
+    def _continued(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """A view's inputs with all tokens but the last, whose successor nobody asks for."""
+        continued = dict(inputs)
+        ids = inputs["input_ids"]
+        answer = torch.tensor([self._tokens[:-1]], dtype=ids.dtype, device=ids.device)
+        for key in TOKEN_ALIGNED:
+            if inputs.get(key) is not None:
+                fill = {"input_ids": answer, "attention_mask": torch.ones_like(answer)}
+                tail = fill.get(key, torch.zeros_like(answer))
+                continued[key] = torch.cat([inputs[key], tail], dim=-1)
+        return continued
+
+    @contextmanager
+    def _watching_attention(self, collector: AttentionCollector) -> Iterator[None]:
+        def hook(layer: int) -> Any:
+            def after(module: nn.Module, args: Any, output: Any) -> None:
+                if isinstance(output, tuple) and len(output) > 1 and output[1] is not None:
+                    collector.add(layer, output[1])
+
+            return after
+
+        handles = [
+            layer.self_attn.register_forward_hook(hook(number))
+            for number, layer in enumerate(self._decoder.layers)
+            if hasattr(layer, "self_attn")
+        ]
+        with removing(handles):
+            yield
+
+    @contextmanager
+    def _watching_layers(
+        self, lens: Lens | None, hidden: tuple[str, Keeper] | None
+    ) -> Iterator[None]:
+        def note(number: int, states: torch.Tensor) -> None:
+            if lens is not None:
+                lens.add(states)
+            if hidden is not None:
+                hidden[1].keep(f"hidden.{hidden[0]}.{number}", states)
+
+        def before(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+            note(0, args[0] if args else kwargs["hidden_states"])
+
+        def after(number: int) -> Any:
+            def hook(module: nn.Module, args: Any, output: Any) -> None:
+                note(number, output[0] if isinstance(output, tuple) else output)
+
+            return hook
+
+        layers = self._decoder.layers
+        handles = [layers[0].register_forward_pre_hook(before, with_kwargs=True)]
+        handles += [
+            layer.register_forward_hook(after(number)) for number, layer in enumerate(layers, 1)
+        ]
+        with removing(handles):
+            yield
+
+
+@contextmanager
+def removing(handles: Sequence[Any]) -> Iterator[None]:
+    """Take hooks off at the end, whatever happens."""
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

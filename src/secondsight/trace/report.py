@@ -1,0 +1,194 @@
+"""The record as a page: HTML that needs nothing else, and Markdown with the same facts."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from functools import cache
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+from PIL import Image
+
+from secondsight.trace.pictures import data_uri, heat
+from secondsight.trace.record import Trace, ViewAttention, ViewFacts
+from secondsight.trace.tensors import TensorFacts
+
+_THUMBNAIL: Final = 128
+_FULL_SHADE_BITS: Final = 6.0
+"""Dependence on the image, in bits, from which a word has the full shade."""
+
+
+def html(trace: Trace) -> str:
+    """One HTML file that opens offline, with or without JavaScript."""
+    return _environment().get_template("trace.html.j2").render(
+        trace=trace,
+        thumbnails=_thumbnails(trace),
+        overlays=[(view, _last_picture(facts)) for view, facts in _shown_views(trace)],
+        data=_script_data(trace),
+        plain=trace.to_dict(),
+    )
+
+
+def markdown(trace: Trace) -> str:
+    """The same facts as Markdown."""
+    text = _environment().get_template("trace.md.j2").render(trace=trace)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("secondsight.trace"),
+        autoescape=select_autoescape(["html", "html.j2"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "number": number,
+        "percent": percent,
+        "size": size,
+        "shape": shape,
+        "corners": corners,
+        "pretty": pretty,
+        "cell": cell,
+        "fenced": fenced,
+        "visible": visible,
+        "shade": shade,
+    }
+    return environment
+
+
+def number(value: float | None) -> str:
+    """Four significant digits; a dash for what is not known."""
+    return "–" if value is None else f"{value:.4g}"
+
+
+def percent(value: float | None) -> str:
+    """A probability in percent, small ones not rounded to nothing."""
+    if value is None:
+        return "–"
+    hundred = 100 * value
+    return f"{hundred:.1f}%" if hundred >= 0.05 else f"{hundred:.1g}%" if hundred > 0 else "0%"
+
+
+def size(count: int) -> str:
+    """Bytes as people read them."""
+    amount, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB"]
+    while amount >= 1024 and len(units) > 1:
+        amount /= 1024
+        units.pop(0)
+    return f"{amount:.0f} {units[0]}" if units[0] == "B" else f"{amount:.1f} {units[0]}"
+
+
+def shape(facts: TensorFacts) -> str:
+    """``(1, 576, 1024) float32``."""
+    return f"({', '.join(map(str, facts.shape))}) {facts.dtype}"
+
+
+def corners(facts: TensorFacts) -> str:
+    """The values in a tensor's corners, as torch prints them."""
+    wide = len(facts.shape) > 0 and facts.shape[-1] > 6
+    tall = len(facts.shape) > 1 and facts.shape[-2] > 6
+
+    def row(values: Any) -> str:
+        shown = [f"{value:9.4f}" if isinstance(value, float) else str(value) for value in values]
+        return "[" + ", ".join(shown[:3] + ["  ..."] + shown[3:] if wide else shown) + "]"
+
+    def matrix(rows: Any, indent: int) -> str:
+        lines = [row(values) for values in rows]
+        if tall:
+            lines.insert(3, "...,")
+        return "[" + ("\n" + " " * (indent + 1)).join(lines) + "]"
+
+    values = facts.corners
+    if not values:
+        return ""
+    if not isinstance(values[0], tuple | list):
+        return row(values)
+    if not isinstance(values[0][0], tuple | list):
+        return matrix(values, 0)
+    return "\n\n".join(matrix(channel, 0) for channel in values)
+
+
+def pretty(value: Any) -> str:
+    """Plain data as indented JSON."""
+    return json.dumps(value, ensure_ascii=False, indent=2, default=str)
+
+
+def visible(text: str) -> str:
+    """A token's text with blanks and line breaks that can be seen."""
+    if not text:
+        return "∅"
+    shown = text.replace("\n", "↵").replace("\t", "⇥")
+    stripped = shown.strip(" ")
+    if not stripped:
+        return "␣" * len(shown)
+    lead, trail = len(shown) - len(shown.lstrip(" ")), len(shown) - len(shown.rstrip(" "))
+    return "␣" * lead + stripped + "␣" * trail
+
+
+def cell(text: Any) -> str:
+    """Text for a cell of a Markdown table: nothing in it ends the cell or starts markup."""
+    escaped = re.sub(r"([\\`*_{}\[\]<>#|~$])", r"\\\1", str(text))
+    return escaped.replace("\n", "↵")
+
+
+def fenced(text: Any, kind: str = "") -> str:
+    """Text in a Markdown fence longer than any in it."""
+    shown = str(text)
+    longest = max((len(run) for run in re.findall(r"`+", shown)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{kind}\n{shown}\n{fence}"
+
+
+def shade(bits: float | None) -> float:
+    """How strongly a word is shaded, 0 to 1."""
+    return 0.0 if bits is None else round(min(abs(bits) / _FULL_SHADE_BITS, 1.0), 3)
+
+
+def _shown_views(trace: Trace) -> list[tuple[ViewAttention, ViewFacts]]:
+    """The views with attention, each with what it saw."""
+    by_name = {view.name: view for view in trace.views}
+    return [(view, by_name[view.view]) for view in trace.attention]
+
+
+def _last_picture(view: ViewFacts) -> str:
+    """What the model saw, as a data URI."""
+    return view.pictures[-1].uri if view.pictures else ""
+
+
+def _thumbnails(trace: Trace) -> list[list[tuple[str, str]]]:
+    """For each token, each view's picture lit where the token's attention was."""
+    grid = trace.inference.grid
+    pictures: list[list[tuple[str, str]]] = [[] for _ in trace.tokens]
+    if grid is None:
+        return pictures
+    for attention, view in _shown_views(trace):
+        if not view.pictures:
+            continue
+        encoded = _last_picture(view).partition(",")[2]
+        with Image.open(io.BytesIO(base64.b64decode(encoded))) as opened:
+            base = opened.convert("RGB")
+        for place, row in enumerate(attention.mean):
+            lit = heat(base, row, grid, side=_THUMBNAIL)
+            pictures[place].append((view.name, data_uri(lit, quality=60)))
+    return pictures
+
+
+def _script_data(trace: Trace) -> Markup:
+    """What the page's script needs, as JSON that cannot close its element."""
+    grid = trace.inference.grid
+    data = {
+        "grid": list(grid) if grid else None,
+        "tokens": len(trace.tokens),
+        "views": [view.to_dict() for view in trace.attention],
+        "markdown": markdown(trace),
+    }
+    text = json.dumps(data, ensure_ascii=False)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

@@ -1,0 +1,54 @@
+"""The answer by words: which tokens, how much each depended on the image, what it names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+from secondsight.benchmarks.lexicon import coco_lexicon
+from secondsight.benchmarks.mentions import find_mentions
+from secondsight.trace.record import TokenFacts, Word
+
+_WORD: Final = re.compile(r"\S+\s*|\s+")
+
+
+def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    """What each id adds to the text; joined they are the whole text.
+
+    A character whose bytes come in several tokens belongs to the last of them.
+    """
+    texts: list[str] = []
+    shown = ""
+    for count in range(1, len(ids) + 1):
+        whole = str(tokenizer.decode(list(ids[:count]), skip_special_tokens=True))
+        if whole.endswith("\ufffd") and count < len(ids):
+            texts.append("")
+            continue
+        texts.append(whole[len(shown) :])
+        shown = whole
+    return texts
+
+
+def words(tokens: Sequence[TokenFacts]) -> tuple[Word, ...]:
+    """The words of the answer, with the objects that they name."""
+    text = "".join(token.text for token in tokens)
+    spans = []
+    end = 0
+    for token in tokens:
+        spans.append((end, end + len(token.text)))
+        end += len(token.text)
+    mentions = find_mentions(text, coco_lexicon())
+    found = []
+    for match in _WORD.finditer(text):
+        start, stop = match.start(), match.start() + len(match.group().rstrip())
+        inside = tuple(
+            token.index
+            for token, (first, last) in zip(tokens, spans, strict=True)
+            if first < match.end() and last > match.start() and last > first
+        )
+        bits = [tokens[index].dependence for index in inside]
+        known = [value for value in bits if value is not None]
+        named = next((one.object for one in mentions if one.start < stop and one.end > start), None)
+        found.append(Word(match.group(), inside, sum(known) if known else None, named))
+    return tuple(found)
