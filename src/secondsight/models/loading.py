@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 from transformers import (
     LlamaTokenizer,
     LlavaForConditionalGeneration,
@@ -25,16 +16,22 @@ from transformers import (
 )
 
 from secondsight.decoding.tokenizers import remember_tokenizer
-from secondsight.errors import CheckpointError, UserError, nearest
-from secondsight.models.llava import LlavaEncoder, image_processor
+from secondsight.errors import CheckpointError
+from secondsight.models.encoder import Encoder
+from secondsight.models.hub import Checkpoint, find, read_config
+from secondsight.models.hugging import load_by_processor, load_weights
+from secondsight.models.llava import LlavaEncoder, image_marks, image_processor
+from secondsight.models.lora import merge
 from secondsight.models.model import Model
-from secondsight.models.original import is_original, load_original, memory_dtype
+from secondsight.models.original import is_original, load_original
+from secondsight.models.placement import Placement, placement
+from secondsight.models.sources import ADAPTER, read_json
 from secondsight.presets import Preset, preset
 
 BUNDLED: Final = "bundled"
 """The name of the model that ships with the package."""
 
-_FILES: Final = ["*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja"]
+_presets = preset  # `load` has an argument of that name
 
 
 def load(
@@ -44,57 +41,95 @@ def load(
     dtype: str | torch.dtype = "auto",
     revision: str | None = None,
     vision_tower: str | Path | None = None,
+    model_base: str | Path | None = None,
     preset: str | Preset = "llava-official",
+    device_map: str | dict[str, Any] | None = None,
+    load_in_8bit: bool = False,
+    load_in_4bit: bool = False,
+    attn_implementation: str | None = None,
+    local_files_only: bool = False,
     trust_remote_code: bool = False,
 ) -> Model:
     """Load a vision-language model.
 
     Args:
-        model: A local folder or a hub id of a LLaVA-1.5 checkpoint, in Hugging Face's or the
-            original layout; None for the small model that ships with the package.
+        model: A local folder or a hub id: a LLaVA-1.5 checkpoint in Hugging Face's or the
+            original layout, or any image-text-to-text model that transformers knows; None for the
+            small model that ships with the package.
         device: ``auto`` (a GPU if there is one), or a torch device such as ``cuda:1`` or ``cpu``.
         dtype: ``auto`` (as stored, but no float16 on a CPU), or a torch type or its name.
         revision: A branch, tag or commit on the hub.
         vision_tower: For the original layout: folder or hub id of the CLIP tower.
-        preset: The protocol, such as ``ritual-2024``; see `secondsight.presets`.
+        model_base: What a LoRA or delta checkpoint adds to: folder or hub id.
+        preset: The protocol, such as ``ritual-2024``; see `secondsight.presets`. Models with a
+            chat template of their own use that one, and their own way with pictures.
+        device_map: As accelerate's, such as ``auto``: spread the weights over devices.
+        load_in_8bit: Quantise the weights to 8 bits with bitsandbytes.
+        load_in_4bit: Quantise the weights to 4 bits with bitsandbytes.
+        attn_implementation: ``eager``, ``sdpa`` or ``flash_attention_2``.
+        local_files_only: Whether nothing may be fetched from the hub.
         trust_remote_code: Whether code that comes with a checkpoint may run, with all the rights
-            of this process. Checkpoints of the families named here never need it.
+            of this process. Families that transformers knows never need it.
 
     Returns:
         The model, ready to answer.
 
     Raises:
-        CheckpointError: Not found, incomplete, damaged, or not a model of a supported family.
+        CheckpointError: Not found, incomplete, damaged, too large, or no model that takes images
+            and writes text.
+        UnsupportedError: A family that cannot be decoded with views, or a missing extra.
         UserError: An unknown device, type or preset.
     """
-    if trust_remote_code:
-        raise UserError("No supported model needs trust_remote_code; leave it out.")
-    protocol = _preset(preset)
-    where = _device(device)
-    weights = _dtype(dtype)
+    protocol = _presets(preset)
+    where = placement(
+        device,
+        dtype,
+        device_map=device_map,
+        load_in_8bit=load_in_8bit,
+        load_in_4bit=load_in_4bit,
+        attn_implementation=attn_implementation,
+    )
     if model is None:
-        folder, name, commit = bundled_folder(), BUNDLED, None
+        checkpoint = Checkpoint(bundled_folder(), BUNDLED)
     else:
-        folder, name, commit = _find(model, revision)
-    config = _config(folder)
+        checkpoint = find(
+            model, revision, local_files_only=local_files_only, code=trust_remote_code
+        )
+    base = None
+    if model_base is not None:
+        base = find(model_base, local_files_only=local_files_only, code=trust_remote_code)
+    adapter: Path | None = None
+    source = checkpoint
+    if (checkpoint.folder / ADAPTER).is_file() and not _is_original_folder(checkpoint.folder):
+        adapter, source = checkpoint.folder, _base_of(checkpoint, base)
+    config = read_config(source)
+    encoder: Encoder
     if is_original(config):
         hf_model, tower = load_original(
-            folder, config, vision_tower=vision_tower, dtype=weights, device=where
+            source,
+            config,
+            vision_tower=vision_tower,
+            placement=where,
+            base=base if source is checkpoint else None,
+            local_files_only=local_files_only,
         )
-    elif config.get("model_type") == "llava":
-        hf_model, tower = _load_hugging_face(folder, config, weights, where), folder
+        encoder = _llava_encoder(hf_model, source, base, tower, protocol, config)
+    elif _is_llava_1_5(config, source.folder):
+        hf_model = load_weights(LlavaForConditionalGeneration, source, config, where)
+        encoder = _llava_encoder(hf_model, source, None, source.folder, protocol, config)
     else:
-        raise CheckpointError(
-            f"{name!r} is a model of type {config.get('model_type')!r}, which is not supported: "
-            "LLaVA-1.5 checkpoints are, in Hugging Face's or the original layout."
-        )
-    tokenizer = _tokenizer(folder)
-    _check_vocabulary(hf_model, tokenizer, name)
-    remember_tokenizer(hf_model, tokenizer)
-    encoder = LlavaEncoder(
-        hf_model.config, tokenizer, image_processor(tower, hf_model.config), protocol
+        hf_model, encoder = _by_processor(source, config, where, trust_remote_code)
+    if adapter is not None:
+        hf_model = merge(hf_model, adapter)
+    _check_vocabulary(hf_model, encoder.tokenizer, source.name)
+    remember_tokenizer(hf_model, encoder.tokenizer)
+    return Model(
+        hf_model,
+        encoder,
+        preset=protocol,
+        name=checkpoint.name,
+        revision=checkpoint.revision,
     )
-    return Model(hf_model, encoder, preset=protocol, name=name, revision=commit)
 
 
 def bundled_folder() -> Path:
@@ -102,117 +137,64 @@ def bundled_folder() -> Path:
     return Path(str(resources.files("secondsight.models") / "bundled"))
 
 
-def _preset(name: str | Preset) -> Preset:
-    return preset(name)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"The device {name!r} cannot be used here: {error}") from None
-    return device
-
-
-_DTYPES: Final = {
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-}
-
-
-def _dtype(name: str | torch.dtype) -> torch.dtype | None:
-    if isinstance(name, torch.dtype) or name == "auto":
-        return name if isinstance(name, torch.dtype) else None
-    if name not in _DTYPES:
-        raise UserError(f"No dtype is called {name!r}.{nearest(name, ['auto', *_DTYPES])}")
-    return _DTYPES[name]
-
-
-def _find(model: str | Path, revision: str | None) -> tuple[Path, str, str | None]:
-    """A checkpoint's folder, its name, and the commit that the hub gave."""
-    path = Path(model).expanduser()
-    if path.is_dir():
-        return path, str(model), None
-    if path.is_file():
-        raise CheckpointError(
-            f"{str(model)!r} is a file. Name the checkpoint's folder or its id on the hub."
-        )
-    name = str(model)
-    if isinstance(model, Path) or name.startswith((".", "/", "~")) or name.count("/") != 1:
-        raise CheckpointError(
-            f"There is no folder {name!r}, and it is not a hub id such as "
-            "'llava-hf/llava-1.5-7b-hf'. Check the path."
-        )
-    try:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=_FILES))
-    except (GatedRepoError, RepositoryNotFoundError) as error:
-        raise CheckpointError(
-            f"The hub shows no model {name!r}: check the name, and if it is private or gated, "
-            "accept its terms there and log in with 'hf auth login'."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise CheckpointError(f"The model {name!r} has no revision {revision!r}.") from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise CheckpointError(
-            f"{name!r} is neither a folder nor in the local cache, and the hub cannot be reached. "
-            f"Where there is a network, fetch it with 'hf download {name}'."
-        ) from error
-    except HFValidationError as error:
-        raise CheckpointError(f"{name!r} is neither a folder nor a hub id.") from error
-    return folder, name, folder.name
-
-
-def _config(folder: Path) -> dict[str, Any]:
+def _is_original_folder(folder: Path) -> bool:
     path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{str(folder)!r} has no config.json: it is not a checkpoint's folder."
-        ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{str(path)!r} cannot be read: {error}") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{str(path)!r} does not hold a configuration.")
-    return config
+    return path.is_file() and is_original(read_json(path))
 
 
-def _load_hugging_face(
-    folder: Path, config: dict[str, Any], dtype: torch.dtype | None, device: torch.device
-) -> LlavaForConditionalGeneration:
-    if dtype is None:
-        stored = config.get("dtype") or config.get("torch_dtype") or "float32"
-        dtype = memory_dtype(getattr(torch, str(stored)), device)
-    try:
-        model, report = LlavaForConditionalGeneration.from_pretrained(
-            folder,
-            dtype=dtype,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # reported below, by name
-            weights_only=True,
-            local_files_only=True,
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{str(folder)!r} cannot be loaded: {error}") from error
-    for name, have, want in sorted(report["mismatched_keys"]):
-        raise CheckpointError(
-            f"The tensor {name!r} of {str(folder)!r} has the shape {tuple(have)}; its "
-            f"configuration asks for {tuple(want)}."
-        )
-    for problem, names in (
-        ("lacks", report["missing_keys"]),
-        ("has unexpected", report["unexpected_keys"]),
-    ):
-        if names:
-            raise CheckpointError(
-                f"{str(folder)!r} {problem} tensors: {', '.join(sorted(names)[:5])}"
-                + (f" and {len(names) - 5} more." if len(names) > 5 else ".")
-            )
-    return model.to(device).eval()
+def _base_of(checkpoint: Checkpoint, base: Checkpoint | None) -> Checkpoint:
+    if base is not None:
+        return base
+    named = read_json(checkpoint.folder / ADAPTER).get("base_model_name_or_path")
+    raise CheckpointError(
+        f"{checkpoint.name!r} is a LoRA adapter, which adds to another model. Say which: "
+        f"model_base=FOLDER or hub id (it was trained on {str(named)!r})."
+    )
+
+
+def _is_llava_1_5(config: Mapping[str, Any], folder: Path) -> bool:
+    """Whether a Hugging Face LLaVA is on Llama with Llama's tokenizer, as LLaVA-1.5 is.
+
+    Others of the class (on Llama 3, Qwen, Mistral) bring a chat template of their own.
+    """
+    if config.get("model_type") != "llava":
+        return False
+    text = config.get("text_config") or {}
+    path = folder / "tokenizer_config.json"
+    named = str(read_json(path).get("tokenizer_class")) if path.is_file() else "LlamaTokenizer"
+    return text.get("model_type", "llama") == "llama" and named.startswith("LlamaTokenizer")
+
+
+def _llava_encoder(
+    hf_model: PreTrainedModel,
+    checkpoint: Checkpoint,
+    base: Checkpoint | None,
+    tower: Path,
+    protocol: Preset,
+    config: Mapping[str, Any],
+) -> LlavaEncoder:
+    files = ("tokenizer.model", "tokenizer.json")
+    own = any((checkpoint.folder / name).is_file() for name in files)
+    tokenizer = _tokenizer(checkpoint.folder if own or base is None else base.folder)
+    return LlavaEncoder(
+        hf_model.config,
+        tokenizer,
+        image_processor(tower, hf_model.config),
+        protocol,
+        marks=image_marks(config, tokenizer),
+    )
+
+
+def _by_processor(
+    checkpoint: Checkpoint,
+    config: Mapping[str, Any],
+    where: Placement,
+    trust_remote_code: bool,
+) -> tuple[PreTrainedModel, Encoder]:
+    hf_model, processor, family = load_by_processor(
+        checkpoint, config, where, trust_remote_code=trust_remote_code
+    )
+    return hf_model, family.encoder(hf_model.config, processor)
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -230,8 +212,9 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 def _check_vocabulary(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str
 ) -> None:
-    size = model.config.get_text_config().vocab_size
-    highest = max(tokenizer.get_vocab().values())
+    size = model.config.get_text_config(decoder=True).vocab_size
+    slot = getattr(tokenizer, "image_token", "<image>")  # features take its place, so it may be new
+    highest = max(token for text, token in tokenizer.get_vocab().items() if text != slot)
     if highest >= size:
         raise CheckpointError(
             f"The tokenizer of {name!r} has ids up to {highest}, its model a vocabulary of {size}: "

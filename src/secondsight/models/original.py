@@ -7,10 +7,8 @@ read, and every one of them must be there, expected, and of the right shape.
 
 from __future__ import annotations
 
-import json
-import pickle
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +16,6 @@ import torch
 from accelerate import init_empty_weights
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors import SafetensorError, safe_open
 from transformers import (
     CLIPVisionConfig,
     GenerationConfig,
@@ -28,6 +25,19 @@ from transformers import (
 )
 
 from secondsight.errors import CheckpointError
+from secondsight.models.hub import Checkpoint
+from secondsight.models.lora import merge_original
+from secondsight.models.memory import check_fits, measure, quantised_size
+from secondsight.models.placement import Placement
+from secondsight.models.sources import (
+    ADAPTER,
+    Tensors,
+    language_shards,
+    read_json,
+    shards,
+    tensors,
+    tensors_with_base,
+)
 
 IMAGE_PLACEHOLDER: Final = 0
 """The id that marks image slots in `input_ids`: ``<unk>``, which no text is tokenised to, so the
@@ -54,40 +64,78 @@ def is_original(config: Mapping[str, Any]) -> bool:
 
 
 def load_original(
-    folder: Path,
+    checkpoint: Checkpoint,
     config: Mapping[str, Any],
     *,
     vision_tower: str | Path | None,
-    dtype: torch.dtype | None,
-    device: torch.device,
+    placement: Placement,
+    base: Checkpoint | None = None,
+    local_files_only: bool = False,
 ) -> tuple[LlavaForConditionalGeneration, Path]:
     """Read an original LLaVA-1.5 checkpoint.
 
     Args:
-        folder: The checkpoint's folder.
+        checkpoint: The checkpoint.
         config: Its config.json.
         vision_tower: Where the CLIP tower is, if not beside the checkpoint or on the hub.
-        dtype: The weights' type in memory, of Llama and the tower alike; if None, as Llama's are
-            stored, but float32 for float16 on a CPU, which computes in it slowly.
-        device: Where the weights go.
+        placement: Where the weights go, and as what; Llama's and the tower's alike.
+        base: What a LoRA or delta checkpoint, or a lone projector, adds to.
+        local_files_only: Whether the tower may not be fetched.
 
     Returns:
         The model in evaluation mode, and the vision tower's folder.
 
     Raises:
         CheckpointError: Another architecture; the tower is not found; a tensor is missing,
-            unexpected or of another shape.
+            unexpected or of another shape; the memory does not suffice.
     """
+    folder = checkpoint.folder
     _refuse_other_models(config, folder)
-    tower = find_vision_tower(folder, str(config.get("mm_vision_tower")), vision_tower)
-    llava = llava_config(config, _read_json(tower / "config.json"))
-    with init_empty_weights(include_buffers=False):
-        model = LlavaForConditionalGeneration(llava)
-    _fill(model, folder, tower, dtype, device)
-    model.to(device)  # the buffers; every parameter is there already
+    _check_base(checkpoint, base)
+    tower = find_vision_tower(
+        folder,
+        str(config.get("mm_vision_tower")),
+        vision_tower,
+        local_files_only=local_files_only,
+    )
+    llava = llava_config(config, read_json(tower / "config.json"))
+    files = [*shards((base or checkpoint).folder), *shards(tower)]
+    size = measure([file for file in files if file.is_file()], torch.float16)
+    check_fits(
+        checkpoint.name,
+        size.weights,
+        placement.weights_type(size.dtype),
+        placement.device,
+        per_weight=quantised_size(placement.eight_bit, placement.four_bit),
+    )
+    stored = tensors(folder) if base is None else tensors_with_base(folder, base.folder)
+    lora = (folder / ADAPTER).is_file()
+    if placement.spread and not lora:
+        model = _spread(llava, _placed(llava, folder, stored, tower), placement, size.dtype)
+    else:
+        model = _empty(llava, placement)
+        _fill(model, _placed(llava, folder, stored, tower), placement)
+        model.to(placement.device)  # the buffers; every parameter is there already
+    if lora:
+        merge_original(model, folder)
     model.generation_config = _generation_config(folder, config)
     model.config.name_or_path = str(folder)
     return model.eval(), tower
+
+
+def _check_base(checkpoint: Checkpoint, base: Checkpoint | None) -> None:
+    folder = checkpoint.folder
+    adapter = (folder / ADAPTER).is_file()
+    whole = bool(language_shards(folder))
+    delta = whole and "delta" in folder.name.lower()
+    if base is None and (adapter or delta or not whole):
+        what = "a LoRA adapter" if adapter else "a delta" if delta else "a projector"
+        if not adapter and not delta and not (folder / "mm_projector.bin").is_file():
+            return  # no weights at all: said when they are read
+        raise CheckpointError(
+            f"{checkpoint.name!r} is {what}, which adds to another model. Say which: "
+            "model_base=FOLDER or hub id (for LLaVA-1.5, Vicuna-1.5 of the same size)."
+        )
 
 
 def _refuse_other_models(config: Mapping[str, Any], folder: Path) -> None:
@@ -130,7 +178,9 @@ def llava_config(config: Mapping[str, Any], tower: Mapping[str, Any]) -> LlavaCo
     )
 
 
-def find_vision_tower(folder: Path, name: str, override: str | Path | None) -> Path:
+def find_vision_tower(
+    folder: Path, name: str, override: str | Path | None, *, local_files_only: bool = False
+) -> Path:
     """The folder of the CLIP tower: an override, beside the checkpoint, or from the hub.
 
     Raises:
@@ -152,28 +202,35 @@ def find_vision_tower(folder: Path, name: str, override: str | Path | None) -> P
             "*.bin",
             "*.index.json",
         ]
-        return Path(snapshot_download(wanted, allow_patterns=files))
+        fetched = snapshot_download(wanted, allow_patterns=files, local_files_only=local_files_only)
+        return Path(fetched)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(
             f"The vision tower {wanted!r} of {str(folder)!r} is neither beside the checkpoint nor "
-            "to be had from the hub. Put it there, or say where it is: vision_tower=FOLDER."
+            "to be had from the hub. Put it there, or say where it is: vision_tower=FOLDER. Where "
+            f"there is a network, fetch it with 'hf download {wanted}'."
         ) from error
 
 
-def _fill(
-    model: LlavaForConditionalGeneration,
-    folder: Path,
-    tower: Path,
-    dtype: torch.dtype | None,
-    device: torch.device,
-) -> None:
-    """Put every tensor into its place, one shard at a time."""
+def _empty(llava: LlavaConfig, placement: Placement) -> LlavaForConditionalGeneration:
+    attention = {"attn_implementation": placement.attention} if placement.attention else {}
+    with init_empty_weights(include_buffers=False):
+        return LlavaForConditionalGeneration._from_config(llava, **attention)
+
+
+def _placed(llava: LlavaConfig, folder: Path, stored: Tensors, tower: Path) -> Tensors:
+    """Every tensor with its place in transformers' model, checked one by one.
+
+    Raises:
+        CheckpointError: A tensor is unexpected, misshapen or missing.
+    """
+    with torch.device("meta"):
+        model = LlavaForConditionalGeneration(llava)
     expected = {name: tuple(value.shape) for name, value in model.named_parameters()}
-    tied = {"lm_head.weight"} if model.config.tie_word_embeddings else set()
+    tied = {"lm_head.weight"} if llava.tie_word_embeddings else set()
     missing = set(expected) - tied
-    for source in (folder, tower):
-        for name, tensor in _tensors(source):
-            dtype = dtype or memory_dtype(tensor.dtype, device)
+    for source, found in ((folder, stored), (tower, tensors(tower))):
+        for name, tensor in found:
             if _IGNORED.search(name):
                 continue
             place = rename(name)
@@ -184,21 +241,33 @@ def _fill(
                     f"The tensor {name!r} of {str(source)!r} has the shape {tuple(tensor.shape)}; "
                     f"its configuration asks for {expected[place]}."
                 )
-            _assign(model, place, tensor.to(device=device, dtype=dtype))
             missing.discard(place)
+            yield place, tensor
     if missing:
         first = sorted(missing)[0]
         raise CheckpointError(
             f"{str(folder)!r} lacks {len(missing)} of {len(expected)} tensors, {first!r} among "
             "them (in transformers' naming). Is the download complete?"
         )
+
+
+def _fill(model: LlavaForConditionalGeneration, placed: Tensors, placement: Placement) -> None:
+    """Put every tensor into its place, one at a time."""
+    dtype: torch.dtype | None = None
+    for place, tensor in placed:
+        dtype = dtype or placement.weights_type(tensor.dtype)
+        _assign(model, place, tensor.to(device=placement.device, dtype=dtype))
     model.tie_weights()
 
 
-def memory_dtype(stored: torch.dtype, device: torch.device) -> torch.dtype:
-    """The type in which stored weights are kept: as they are, but no float16 on a CPU."""
-    slow = stored == torch.float16 and device.type == "cpu"
-    return torch.float32 if slow else stored
+def _spread(
+    llava: LlavaConfig, placed: Tensors, placement: Placement, stored: torch.dtype
+) -> LlavaForConditionalGeneration:
+    """Let transformers place the tensors: over several devices, or quantised."""
+    model: LlavaForConditionalGeneration = LlavaForConditionalGeneration.from_pretrained(
+        None, config=llava, state_dict=dict(placed), **placement.for_transformers(stored)
+    )
+    return model
 
 
 def rename(name: str) -> str:
@@ -216,60 +285,6 @@ def _assign(model: LlavaForConditionalGeneration, name: str, tensor: torch.Tenso
     setattr(model.get_submodule(parent), leaf, parameter)
 
 
-def _tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """The tensors of a folder, mapped from disk, shard by shard."""
-    for shard in shards(folder):
-        if not shard.is_file():
-            raise CheckpointError(f"{str(shard)!r} is missing. Is the download complete?")
-        try:
-            if shard.suffix == ".safetensors":
-                with safe_open(shard, framework="pt") as file:
-                    for name in file.keys():  # noqa: SIM118
-                        yield name, file.get_tensor(name)
-            else:
-                yield from _unpickle(shard).items()
-        except (SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-            raise CheckpointError(f"{str(shard)!r} cannot be read: {error}") from error
-
-
-def _unpickle(shard: Path) -> dict[str, torch.Tensor]:
-    try:
-        content = torch.load(shard, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:  # written by an old torch, in a format that cannot be mapped
-        content = torch.load(shard, map_location="cpu", weights_only=True)
-    if not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise CheckpointError(f"{str(shard)!r} holds something else than named tensors.")
-    return content
-
-
-def shards(folder: Path) -> list[Path]:
-    """The weight files of a folder, with the projector's own where there is one.
-
-    Raises:
-        CheckpointError: There are none.
-    """
-    found: list[Path] = []
-    for stem, suffix in (("model", "safetensors"), ("pytorch_model", "bin")):
-        index = folder / f"{stem}.{suffix}.index.json"
-        single = folder / f"{stem}.{suffix}"
-        if index.is_file():
-            names = dict.fromkeys(_read_json(index)["weight_map"].values())
-            found = [folder / name for name in names]
-        elif single.is_file():
-            found = [single]
-        if found:
-            break
-    projector = folder / "mm_projector.bin"
-    if projector.is_file():
-        found.append(projector)
-    if not found:
-        raise CheckpointError(
-            f"{str(folder)!r} has a config.json but no weights (*.safetensors or "
-            "pytorch_model*.bin). Is the download complete?"
-        )
-    return found
-
-
 def _generation_config(folder: Path, config: Mapping[str, Any]) -> GenerationConfig:
     if (folder / "generation_config.json").is_file():
         generation = GenerationConfig.from_pretrained(folder)
@@ -278,13 +293,3 @@ def _generation_config(folder: Path, config: Mapping[str, Any]) -> GenerationCon
         generation = GenerationConfig(**{name: config[name] for name in names if name in config})
     generation.max_length = None  # transformers 4.31 wrote the context length here
     return generation
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{str(path)!r} is missing. Is the download complete?") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-        raise CheckpointError(f"{str(path)!r} cannot be read: {error}") from error
-    return content

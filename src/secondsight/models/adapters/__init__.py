@@ -1,0 +1,1 @@
+"""Adapters: families of models that the generic encoder alone cannot serve."""

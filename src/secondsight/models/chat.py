@@ -1,0 +1,137 @@
+"""Any vision-language model, by its own processor and chat template."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase, ProcessorMixin
+
+from secondsight.errors import UnsupportedError
+from secondsight.sample import Sample
+
+_NOT_FOR_FORWARD: Final = ("labels", "token_length", "offset_mapping")
+"""What some processors return besides the inputs of the forward pass."""
+
+_UNLIMITED: Final = 10**9
+"""Tokenizers without a limit of their own say a number above this."""
+
+
+class ChatEncoder:
+    """Encodes samples through a processor and its chat template.
+
+    Views that change the picture act before the processor, views that change pixels on the pixel
+    tensor that it makes, in whatever shape the family uses: an image, tiles, flattened patches.
+    Without a picture the conversation is templated without an image; the template stays.
+
+    Args:
+        config: The model's configuration.
+        processor: The family's processor.
+    """
+
+    single_turn = False
+    """Whether the family takes one question, and no conversation."""
+
+    def __init__(self, config: PreTrainedConfig, processor: ProcessorMixin) -> None:
+        self.processor = processor
+        self.tokenizer: PreTrainedTokenizerBase = processor.tokenizer
+        self.context_length = context_length(config, self.tokenizer)
+        self.family = str(config.model_type)
+        self._controls = control_strings(processor, self.tokenizer)
+
+    def encode(self, sample: Sample) -> dict[str, Any]:
+        """See `Encoder.encode`."""
+        if self.single_turn and sample.history:
+            raise UnsupportedError(
+                f"{self.family} models answer single questions: they were not trained on "
+                "conversations, so history cannot be given to them."
+            )
+        inputs = {
+            key: value
+            for key, value in self.process(sample).items()
+            if value is not None and key not in _NOT_FOR_FORWARD
+        }
+        if sample.image is not None and sample.pixel_filter is not None:
+            inputs["pixel_values"] = self._filtered(inputs, sample)
+        return inputs
+
+    def shareable(self, inputs: Mapping[str, Any]) -> int:
+        """See `Encoder.shareable`: nothing, since families differ in what looks back."""
+        return 0
+
+    def process(self, sample: Sample) -> Mapping[str, Any]:
+        """What the processor makes of a sample, as tensors."""
+        try:
+            inputs: Mapping[str, Any] = self.processor.apply_chat_template(
+                self.conversation(sample),
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+            )
+        except (ValueError, TypeError, IndexError, KeyError) as error:
+            shown = "with" if sample.image is not None else "without"
+            raise UnsupportedError(
+                f"The processor of this {self.family} model does not take the question {shown} an "
+                f"image: {error}"
+            ) from error
+        return inputs
+
+    def conversation(self, sample: Sample) -> list[dict[str, Any]]:
+        """The conversation as chat templates take it; the first question carries the picture."""
+        messages: list[dict[str, Any]] = []
+        turns = [*((turn.question, turn.answer) for turn in sample.history)]
+        for question, answer in [*turns, (sample.question, None)]:
+            content: list[dict[str, Any]] = [{"type": "text", "text": self.plain(question)}]
+            if not messages and sample.image is not None:
+                content.insert(0, {"type": "image", "image": sample.picture})
+            messages.append({"role": "user", "content": content})
+            if answer is not None:
+                text = [{"type": "text", "text": self.plain(answer)}]
+                messages.append({"role": "assistant", "content": text})
+        return messages
+
+    def plain(self, text: str) -> str:
+        """Text in which nothing is read as an image or another special token."""
+        return without_controls(text, self._controls)
+
+    def _filtered(self, inputs: Mapping[str, Any], sample: Sample) -> torch.Tensor:
+        pixels = inputs.get("pixel_values")
+        if not isinstance(pixels, torch.Tensor) or sample.pixel_filter is None:
+            raise UnsupportedError(
+                f"{self.family} models do not take pixel_values, which this method disturbs."
+            )
+        return sample.pixel_filter(pixels.to(torch.float32))
+
+
+def context_length(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Positions for prompt and answer together: the tighter of the model's and the tokenizer's."""
+    model = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
+    limits = [int(limit) for limit in (model, tokenizer.model_max_length) if limit]
+    return min([limit for limit in limits if limit < _UNLIMITED], default=_UNLIMITED)
+
+
+def control_strings(*owners: Any) -> re.Pattern[str]:
+    """A pattern of every text that processors or tokenizers take for more than text."""
+    names: set[str] = set()
+    for owner in owners:
+        if isinstance(owner, PreTrainedTokenizerBase):
+            names |= {str(token) for token in owner.all_special_tokens}
+            names |= {str(t) for t in owner.added_tokens_decoder.values() if t.special}
+        for kind in ("image", "video", "audio", "boi", "eoi", "fake_image", "global_image"):
+            names.add(str(getattr(owner, f"{kind}_token", None) or ""))
+    # A shorter one could not be broken up, and is a word or a sign that the text may well need.
+    long = sorted((name for name in names if len(name) > 2), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, long)) or r"(?!)")
+
+
+def without_controls(text: str, controls: re.Pattern[str]) -> str:
+    """Break every control string up with a blank behind its first character.
+
+    It stays readable, and most questions hold none and are left as they are.
+    """
+    while controls.search(text):
+        text = controls.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
+    return text
