@@ -20,7 +20,7 @@ from secondsight.decoding.looks import Looks
 from secondsight.decoding.observer import Observer
 from secondsight.decoding.prefixes import Prefixes
 from secondsight.decoding.record import Record
-from secondsight.decoding.requests import from_generate, refuse_unsupported
+from secondsight.decoding.requests import from_generate, reads_scores, refuse_unsupported
 from secondsight.decoding.rows import Rows, ViewInputs, constants_of
 from secondsight.decoding.sampling import draw, generator
 from secondsight.decoding.schedule import Schedule
@@ -95,7 +95,12 @@ def decode(
         kept=prefixes.kept if prefixes else None,
     )
     record = Record(rows, generation_config, input_ids.shape[1])
-    watched = observer is not None or record.scores is not None or not rows.divisible
+    watched = (
+        observer is not None
+        or record.scores is not None
+        or not rows.divisible
+        or reads_scores(logits_processor)
+    )
     looks = Looks(rows, chosen, Schedule(schedule, watched=watched))
     writer = Writer(input_ids, generation_config, stopping_criteria, asked.get("streamer"))
     generators = _generators(seeds, len(input_ids)) if generation_config.do_sample else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any, Final
 
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessorList
 from transformers.generation import GenerationMode
 
 from secondsight.errors import UnsupportedError
@@ -38,6 +38,17 @@ def from_generate() -> dict[str, Any]:
             return {name: frame.f_locals.get(name) for name in names}
         frame = frame.f_back
     return {}
+
+
+def reads_scores(processors: LogitsProcessorList) -> bool:
+    """Whether a logits processor may let a token's score decide what becomes of another token.
+
+    Those of transformers leave a single plausible token as it is or ban it; a user's own may do
+    anything, so it must see the scores of all views at every step.
+    """
+    return any(
+        not type(processor).__module__.startswith("transformers.") for processor in processors
+    )
 
 
 def refuse_unsupported(
