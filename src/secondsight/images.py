@@ -40,21 +40,26 @@ def open_image(source: ImageSource) -> Image.Image:
             is unreachable or over 20 MB.
     """
     if isinstance(source, Image.Image):
-        return _to_rgb(source, "the image given")
+        return _checked(source, "the image given")
     if isinstance(source, bytes):
         return _decode(source, f"the {len(source)} bytes given")
     name = str(source)
     if name.startswith(("http://", "https://")):
         return _decode(_download(name), name)
-    path = Path(source).expanduser()
-    if not path.exists():
-        raise ImageError(f"There is no image file {name!r}. Check the path.")
-    if path.is_dir():
-        raise ImageError(f"{name!r} is a folder, not an image. Name the files inside it.")
     try:
+        path = Path(source).expanduser()
+        if not path.exists():
+            raise ImageError(f"There is no image file {_short(name)}. Check the path.")
+        if path.is_dir():
+            raise ImageError(f"{name!r} is a folder, not an image. Name the files inside it.")
         return _decode(path.read_bytes(), name)
-    except OSError as error:
-        raise ImageError(f"{name!r} cannot be read: {error.strerror or error}.") from error
+    except (OSError, RuntimeError) as error:  # RuntimeError: ~nobody has no home folder
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"The image file {_short(name)} cannot be read: {reason}.") from error
+
+
+def _short(name: str) -> str:
+    return repr(name if len(name) <= 200 else name[:100] + "..." + name[-97:])
 
 
 def _download(url: str) -> bytes:
@@ -82,7 +87,7 @@ def _download(url: str) -> bytes:
 def _decode(data: bytes, name: str) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return _to_rgb(image, name)
+            return _checked(image, name)
     except UnidentifiedImageError as error:
         raise ImageError(f"{name!r} is not an image that can be read.") from error
     except Image.DecompressionBombError as error:
@@ -91,6 +96,19 @@ def _decode(data: bytes, name: str) -> Image.Image:
         if isinstance(error, ImageError):
             raise
         raise ImageError(f"{name!r} is damaged or cut off: {error}.") from error
+
+
+def _checked(image: Image.Image, name: str) -> Image.Image:
+    frame = image.tell()
+    try:
+        return _to_rgb(image, name)
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(f"{name!r} is damaged or cut off: {error}.") from error
+    finally:
+        if frame:
+            image.seek(frame)
 
 
 def _too_many_pixels(name: str, size: tuple[int, int] | None) -> str:

@@ -191,5 +191,16 @@ def tokenize_with_images(prompt: str | Prompt, tokenizer: PreTrainedTokenizerBas
         elif part is Mark.END:
             ids.append(tokenizer.eos_token_id)
         else:
-            ids += tokenizer(part, add_special_tokens=False, split_special_tokens=True).input_ids
+            ids += _text_ids(part, tokenizer)
     return ids
+
+
+def _text_ids(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids of text in which nothing is read as an added token, special or not."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
+    added = tokenizer.added_tokens_decoder
+    named = next((added[token].content for token in ids if token in added), None)
+    if named is None or len(named) < 2 or named not in text:
+        return ids
+    cut = text.index(named) + 1  # inside the name, so that neither half holds it
+    return _text_ids(text[:cut], tokenizer) + _text_ids(text[cut:], tokenizer)
