@@ -1,0 +1,118 @@
+"""``secondsight bench``: what decoding methods cost, on one's own hardware and model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from secondsight.cli import options
+from secondsight.cli.output import quiet, stderr, stdout
+from secondsight.errors import UserError
+
+if TYPE_CHECKING:
+    from secondsight.models import Model
+
+
+def bench(
+    model: options.ModelName = None,
+    random_weights: Annotated[
+        str | None,
+        typer.Option(help="Instead of a model: random weights, shaped llava-1.5-7b, 1b or tiny."),
+    ] = None,
+    single: Annotated[
+        float, typer.Option(help="Random weights: share of steps with one plausible token.")
+    ] = 0.5,
+    methods: Annotated[
+        str, typer.Option(help="Methods, separated by commas.")
+    ] = "ritual,vcd,m3id,ritual+vcd",
+    workloads: Annotated[
+        str, typer.Option(help="caption, yes/no, or both separated by a comma.")
+    ] = "caption,yes/no",
+    tokens: Annotated[int, typer.Option(help="Tokens per caption.", min=2)] = 64,
+    questions: Annotated[int, typer.Option(help="Questions per picture.", min=1, max=10)] = 6,
+    repeats: Annotated[int, typer.Option(help="How often each scheme is timed.", min=1)] = 5,
+    warmup: Annotated[int, typer.Option(help="Repeats that do not count.", min=0)] = 1,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads; torch's choice if left out.")
+    ] = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the captions' times: svg, png, pdf.")
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Time each method: transformers' regular decoding, the papers' two passes, and ours.
+
+    All schemes take turns within a repeat, so that a machine that drifts does not favour one; the
+    figures are medians, and ratios are medians of the ratios within a repeat. "x floor" compares
+    with the least that a method can cost: regular decoding plus one reading of its other views.
+
+    [bold]Examples[/bold]
+
+      [cyan]secondsight bench[/cyan]
+      [cyan]secondsight bench --random-weights 1b --dtype bfloat16[/cyan]
+      [cyan]secondsight bench -m llava-hf/llava-1.5-7b-hf --methods ritual --json[/cyan]
+    """
+    quiet()
+    import torch
+
+    from secondsight.bench import run
+    from secondsight.bench.report import about, table
+    from secondsight.bench.report import plot as draw
+
+    chosen = [part.strip() for part in methods.split(",") if part.strip()]
+    wanted = [part.strip() for part in workloads.split(",") if part.strip()]
+    unknown = set(wanted) - {"caption", "yes/no"}
+    if unknown or not wanted:
+        raise UserError(f"--workloads takes caption and yes/no, not {workloads!r}.")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    loaded = _model(model, random_weights, single, device, dtype)
+    with stderr().status("Starting ...") as status:
+        result = run(
+            loaded,
+            chosen,
+            tokens=tokens,
+            questions=questions,
+            repeats=repeats,
+            warmup=warmup,
+            workloads=wanted,
+            progress=status.update,
+        )
+    if plot is not None:
+        draw(result, plot)
+    if as_json:
+        typer.echo(json.dumps(result.to_dict()))
+        return
+    console = stdout()
+    console.print(about(result), highlight=False)
+    for workload in wanted:
+        console.print(table(result, workload))
+
+
+def _model(name: str | None, shape: str | None, single: float, device: str, dtype: str) -> Model:
+    if shape is None:
+        return options.load_model(
+            name,
+            preset="llava-official",
+            device=device,
+            dtype=dtype,
+            revision=None,
+            vision_tower=None,
+        )
+    import torch
+
+    if name is not None:
+        raise UserError("Give either --model or --random-weights.")
+    from secondsight.bench import random_model
+    from secondsight.models.placement import placement
+
+    place = placement(device, "bfloat16" if dtype == "auto" else dtype)
+    with stderr().status(f"Building random weights of the shape {shape} ..."):
+        return random_model(
+            shape, dtype=place.weights_type(torch.bfloat16), device=place.device, single=single
+        )

@@ -1,0 +1,99 @@
+"""The benchmark: it runs every scheme, counts forwards, and its schemes agree."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from secondsight.bench import random_model, run
+from secondsight.bench.measure import _ratio
+from secondsight.bench.report import plot, table
+from secondsight.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return random_model("tiny", dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def result(tiny):
+    return run(tiny, ["ritual", "m3id"], tokens=6, questions=3, repeats=2, warmup=0)
+
+
+def rows(result, workload):
+    return {(m.method, m.scheme): m for m in result.measurements if m.workload == workload}
+
+
+def test_every_scheme_is_measured(result):
+    schemes = {"naive", "auto", "joint", "lazy"}
+    wanted = {("regular", "regular")} | {(m, s) for m in ("ritual", "m3id") for s in schemes}
+    assert set(rows(result, "caption")) == wanted
+
+
+def test_forwards_are_those_of_the_scheme(result):
+    captions = rows(result, "caption")
+    assert captions["regular", "regular"].forwards == 6
+    assert captions["ritual", "naive"].forwards == 12
+    assert captions["ritual", "joint"].forwards == 6
+    assert 6 <= captions["ritual", "lazy"].forwards <= 12
+    questions = rows(result, "yes/no")
+    assert questions["regular", "regular"].forwards == 3
+    assert questions["ritual", "naive"].forwards == 6
+    assert questions["m3id", "auto"].forwards < 6  # the first token never needs M3ID's view
+
+
+def test_ratios_are_paired():
+    assert _ratio([2.0, 30.0, 4.0], [1.0, 10.0, 2.0]) == 2.0
+
+
+def test_regular_is_its_own_measure(result):
+    regular = rows(result, "caption")["regular", "regular"]
+    assert regular.ratio == regular.token_ratio == regular.floor_ratio == 1.0
+    assert len(regular.times) == 6
+    assert list(regular.times) == sorted(regular.times)
+
+
+def test_the_end_of_answers_is_put_back(tiny, result):
+    del result
+    assert tiny.hf_model.generation_config.eos_token_id is not None
+
+
+@pytest.mark.parametrize("single", [0.3, 0.7])
+def test_confidence_of_random_weights_is_as_asked(single):
+    model = random_model("tiny", dtype=torch.float32, single=single, seed=1)
+    inputs = model.encode(None, "Is there a dog in the image? " * 20)
+    with torch.no_grad():
+        logits = model.hf_model(**inputs).logits[0].float()
+    best = logits.topk(2, dim=-1).values
+    share = (best[:, 0] - best[:, 1] > math.log(10)).float().mean().item()
+    assert abs(share - single) < 0.2
+
+
+def test_table_and_plot(result, tmp_path):
+    assert table(result, "caption").row_count == 9
+    assert table(result, "yes/no").row_count == 7
+    plot(result, tmp_path / "times.svg")
+    assert "<svg" in (tmp_path / "times.svg").read_text()
+    assert [path.name for path in tmp_path.iterdir()] == ["times.svg"]
+
+
+def test_unknown_shape_is_named():
+    with pytest.raises(UserError, match="'2b'"):
+        random_model("2b")
+
+
+def test_command_line():
+    from secondsight.cli.main import app
+
+    arguments = ["bench", "--random-weights", "tiny", "--methods", "vcd", "--tokens", "3"]
+    arguments += ["--repeats", "1", "--warmup", "0", "--questions", "2", "--json"]
+    outcome = CliRunner().invoke(app, arguments)
+    assert outcome.exit_code == 0, outcome.output
+    content = json.loads(outcome.stdout[outcome.stdout.index("{") :])
+    assert {one["workload"] for one in content["measurements"]} == {"caption", "yes/no"}
+    assert CliRunner().invoke(app, ["bench", "--workloads", "x"]).exit_code == 2
