@@ -133,8 +133,16 @@ class Model:
             ImageError: The picture cannot be used.
             QuestionError: The question is empty or too long.
         """
-        sample = _checked(Sample(image, question, history=tuple(history))).opened()
-        return self._to_device(self._encode(sample))
+        return self.encode_sample(Sample(image, question, history=tuple(history)))
+
+    def encode_sample(self, sample: Sample) -> dict[str, Any]:
+        """The model inputs of a sample, as `encode` returns them: what a view made of it counts.
+
+        Raises:
+            ImageError: The picture cannot be used.
+            QuestionError: The question is empty or too long.
+        """
+        return self._to_device(self._encode(_checked(sample).opened()))
 
     def answer(
         self,
