@@ -20,6 +20,7 @@ from secondsight.benchmarks.report import schema
 from secondsight.benchmarks.run import RunMismatchError
 from secondsight.benchmarks.runner import Evaluation, evaluate
 from secondsight.errors import UserError
+from secondsight.presets import PRESETS, Preset
 from secondsight.sample import Sample
 
 
@@ -46,6 +47,8 @@ class FakeModel:
     right: dict[str, float] = field(default_factory=dict)
     budget: int | None = None
     name: str = "fake"
+    preset: Preset = PRESETS["llava-official"]
+    prefixes: dict[str, str] = field(default_factory=dict)
     revision: str | None = None
     hf_model: torch.nn.Module = field(default_factory=lambda: torch.nn.Linear(2, 1, bias=False))
     calls: list[tuple[str, int, list[str]]] = field(default_factory=list)
@@ -113,6 +116,7 @@ def run(model: FakeModel, source: Source, out: Path, **settings: object) -> Eval
         "resamples": 199,
         **settings,
     }
+    model.preset = PRESETS.get(str(given.get("preset")), model.preset)
     return evaluate("pope", model=model, source=source, out=out, **given)  # type: ignore[arg-type]
 
 
@@ -281,6 +285,17 @@ def test_unusable_settings(
 ) -> None:
     with pytest.raises(UserError, match=message):
         run(fake(), source, tmp_path / "out", **settings)
+
+
+def test_a_model_loaded_with_another_preset_is_refused(source: Source, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="loaded with the preset 'llava-official'"):
+        evaluate(
+            "pope",
+            model=fake(),  # type: ignore[arg-type]
+            preset="vcd-2023",
+            source=source,
+            out=tmp_path / "out",
+        )
 
 
 def test_a_picture_outside_its_folder_is_refused(source: Source, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ class Yes:
     """A model that says yes."""
 
     name: str = "yes"
+    prefixes: dict[str, str] = field(default_factory=dict)
     revision: str | None = None
     hf_model: torch.nn.Module = field(default_factory=lambda: torch.nn.Linear(1, 1))
     text: str = "Yes."

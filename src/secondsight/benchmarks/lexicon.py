@@ -11,10 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-
-import inflect
+from typing import TYPE_CHECKING
 
 from secondsight.benchmarks.records import DataError, PathLike, read_text
+
+if TYPE_CHECKING:
+    import inflect
 
 Phrase = tuple[str, ...]
 
@@ -106,6 +108,9 @@ def words_of(phrase: str) -> Phrase:
 
 @cache
 def _inflector() -> inflect.engine:
+    # Here, because importing it takes longer than all the rest of scoring.
+    import inflect
+
     return inflect.engine()
 
 

@@ -181,6 +181,11 @@ def _items(judge: Benchmark, source: Source, lenient: bool) -> tuple[list[Item],
 def _loaded(model: Model | str | Path | None, device: str, dtype: str, asked: Preset) -> Model:
     if model is None or isinstance(model, str | Path):
         return load(model, device=device, dtype=dtype, preset=asked)
+    if model.preset.name != asked.name:
+        raise UserError(
+            f"the model was loaded with the preset {model.preset.name!r}, but the run asks for "
+            f"{asked.name!r}; load it with that preset"
+        )
     return model
 
 
@@ -272,6 +277,9 @@ def _generate(
                     Sample(item.image, asked.question(item.question, judge.name), id=item.id)
                     for item in batch
                 ]
+                # What earlier batches left there was rounded in their company: with it, a run that
+                # goes on could differ from one that was never interrupted.
+                model.prefixes.clear()
                 answers = model.answer_batch(
                     samples, method=method, seed=seed, batch_size=batch_size, **settings
                 )

@@ -1,0 +1,60 @@
+"""A run that is really killed, by SIGKILL, at moments nobody chose."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+RUN = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from test_runner import FakeModel
+from secondsight.benchmarks import Source
+from secondsight.benchmarks.runner import evaluate
+
+class Slow(FakeModel):
+    def answer_batch(self, *args, **settings):
+        time.sleep(0.02)
+        return super().answer_batch(*args, **settings)
+
+evaluate("pope", model=Slow(), source=Source(dataset="stickers", limit=8), seeds=[0, 1],
+         out={out!r}, batch_size=3, resamples=99, progress=False)
+"""
+
+
+def start(out: Path) -> subprocess.Popen[bytes]:
+    code = RUN.format(tests=str(Path(__file__).parent), out=str(out))
+    return subprocess.Popen([sys.executable, "-c", code])
+
+
+def sorted_lines(out: Path) -> list[bytes]:
+    return sorted((out / "answers.jsonl").read_bytes().splitlines(keepends=True))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_kill_nine_again_and_again_changes_nothing(tmp_path: Path) -> None:
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    assert start(whole).wait() == 0
+    total = len(sorted_lines(whole))
+    for share in (0.05, 0.3, 0.31, 0.8):
+        process = start(torn)
+        answers = torn / "answers.jsonl"
+        while process.poll() is None:
+            if answers.exists() and answers.read_bytes().count(b"\n") >= share * total:
+                os.kill(process.pid, signal.SIGKILL)
+                break
+            time.sleep(0.01)
+        process.wait()
+    # As if the kill had also torn the last line.
+    content = answers.read_bytes()
+    answers.write_bytes(content[:-7])
+    assert start(torn).wait() == 0
+    assert sorted_lines(torn) == sorted_lines(whole)
+    assert (torn / "scores.json").read_bytes() == (whole / "scores.json").read_bytes()
