@@ -16,7 +16,7 @@ from PIL import Image
 
 from secondsight.bench import schemes
 from secondsight.bench.meter import Clock, Reading, counted, peak_memory, read
-from secondsight.decoding import SCHEDULES, Step
+from secondsight.decoding import SCHEDULES, Step, decode
 from secondsight.decoding.sampling import generator
 from secondsight.methods import Method, create
 from secondsight.models.model import Model
@@ -302,7 +302,7 @@ def _single(
     original, *others = views[name]
     model.hf_model.generate(
         **original,
-        custom_generate=schemes.decode,
+        custom_generate=decode,
         method=name,
         views=others,
         observer=watch,
