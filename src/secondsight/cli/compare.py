@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from difflib import SequenceMatcher
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -203,12 +204,13 @@ def _table(rows: Sequence[Row], console: Console) -> Table:
     table.add_column("seconds", justify="right", no_wrap=True)
     coloured = console.is_terminal and not console.no_color
     for row in rows:
+        words = [(_printable(word), differs) for word, differs in row.words]
         label = Text(row.method.spec, style="bold" if not row.method.control else "")
         if row.method.control:
             label.append("\ncontrol", style="dim")
         table.add_row(
             label,
-            _styled(row.words) if coloured else Text(_starred(row.words)),
+            _styled(words) if coloured else Text(_starred(words)),
             str(len(row.answer.ids)),
             f"{row.seconds:.2f}",
         )
@@ -221,5 +223,11 @@ def _styled(words: Sequence[tuple[str, bool]]) -> Text:
 
 def _starred(words: Sequence[tuple[str, bool]]) -> str:
     """Where there is no colour, a run of words that differ stands between stars."""
-    text = "".join(f"\0{word}\0" if differs else word for word, differs in words)
-    return text.replace("\0\0", "").replace("\0", "*")
+    runs = groupby(words, key=lambda word: word[1])
+    texts = (("".join(word for word, _ in run), differs) for differs, run in runs)
+    return "".join(f"*{text}*" if differs else text for text, differs in texts)
+
+
+def _printable(text: str) -> str:
+    """Without control characters, which an untrained model writes and which break a table."""
+    return "".join(one if one.isprintable() or one == "\n" else " " for one in text)

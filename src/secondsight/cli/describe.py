@@ -28,7 +28,7 @@ def describe(
         list[str] | None,
         typer.Argument(
             help="Files or URLs; left out: the picture that ships with secondsight.",
-            metavar="IMAGE...",
+            metavar="IMAGE",
             show_default=False,
         ),
     ] = None,

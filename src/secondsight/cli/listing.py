@@ -265,6 +265,7 @@ class _Rate(ProgressColumn):
 
 
 def _bar() -> Progress:
+    console = stderr()
     return Progress(
         TextColumn("answers"),
         BarColumn(),
@@ -273,6 +274,7 @@ def _bar() -> Progress:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        console=stderr(),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,
     )

@@ -85,13 +85,13 @@ def _purpose(method: dict[str, Any]) -> Text:
     )
 
 
-def _parameters(method: dict[str, Any]) -> Text:
-    text = Text()
+def _parameters(method: dict[str, Any]) -> Table:
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, style="bold")
+    grid.add_column(overflow="fold")
     for parameter in method["parameters"]:
-        text.append(f"{parameter['name']}={_short(parameter['default'])}", style="bold")
-        text.append(f"  {parameter['help']}\n")
-    text.rstrip()
-    return text
+        grid.add_row(Text(f"{parameter['name']}={_short(parameter['default'])}"), parameter["help"])
+    return grid
 
 
 def _short(value: Any) -> str:

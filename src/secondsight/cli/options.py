@@ -141,5 +141,6 @@ def load_model(
     if name is None or Path(name).expanduser().is_dir():
         with stderr().status(f"Loading {name or 'the bundled model'} ..."):
             return loaded()
-    say(f"Loading {name} ...")  # the hub draws progress bars of its own
+    if stderr().is_terminal:
+        say(f"Loading {name} ...")  # no spinner: the hub draws progress bars of its own
     return loaded()

@@ -1,0 +1,87 @@
+"""``secondsight describe`` of pictures named on the command line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from secondsight.cli import options
+from secondsight.errors import UserError
+
+SHORT = ("--max-new-tokens", 8)
+
+
+def test_the_stream_is_the_text_of_the_json(run, tiny_llava, pictures) -> None:
+    [path] = pictures(1)
+    ask = ("describe", path, "-m", tiny_llava, "-q", "What is it?", "--method", "ritual", *SHORT)
+    told, record = run(*ask), json.loads(run(*ask, "--json").out)
+    assert told.code == 0
+    assert told.out == record["text"] + "\n"
+    assert record["image"] == str(path)
+    assert record["question"] == "What is it?"
+    assert record["provenance"]["method"]["spec"] == "ritual"
+
+
+def test_several_pictures_stand_under_their_names(run, tiny_llava, pictures) -> None:
+    first, second = pictures(2)
+    both = run("describe", first, second, "-m", tiny_llava, *SHORT)
+    alone = [run("describe", path, "-m", tiny_llava, *SHORT).out for path in (first, second)]
+    assert both.out == f"{first}\n{alone[0]}\n{second}\n{alone[1]}"
+    lines = run("describe", first, second, "-m", tiny_llava, "--json", *SHORT).out.splitlines()
+    assert [json.loads(line)["image"] for line in lines] == [str(first), str(second)]
+
+
+def test_a_broken_picture_among_others_does_not_stop_them(run, tiny_llava, pictures) -> None:
+    first, broken, third = pictures(3)
+    broken.write_bytes(broken.read_bytes()[:100])
+    result = run("describe", first, broken, third, "-m", tiny_llava, "--json", *SHORT)
+    assert result.code == 2
+    assert str(broken) in result.err
+    records = [json.loads(line) for line in result.out.splitlines()]
+    assert [record["image"] for record in records] == [str(first), str(third)]
+
+
+def test_settings_reach_the_answer(run, tiny_llava, pictures) -> None:
+    [path] = pictures(1)
+    result = run(
+        "describe", path, "-m", tiny_llava, "--temperature", 0.7, "--top-p", 0.9, "--top-k", 20,
+        "--seed", 5, "--stop", "xyz", "--stop", "uvw", "--preset", "ritual-2024",
+        "--dtype", "float32", "--device", "cpu", "--json", *SHORT,
+    )  # fmt: skip
+    provenance = json.loads(result.out)["provenance"]
+    assert provenance["seed"] == 5
+    assert provenance["preset"] == "ritual-2024"
+    assert provenance["settings"] == {
+        "max_new_tokens": 8,
+        "temperature": 0.7,
+        "top_p": 0.9,
+        "top_k": 20,
+        "repetition_penalty": 1.0,
+        "stop": ["xyz", "uvw"],
+    }
+
+
+def test_without_arguments_the_shipped_picture(
+    run, tiny_llava, pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [path] = pictures(1)
+    monkeypatch.setattr(options, "demo_picture", lambda: path)
+    result = run("describe", "-m", tiny_llava, "--json", *SHORT)
+    assert json.loads(result.out)["image"] == str(path)
+
+
+def test_an_installation_without_the_picture_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options.resources, "files", lambda package: tmp_path)
+    with pytest.raises(UserError, match="lacks the demo picture"):
+        options.demo_picture()
+
+
+def test_only_the_answer_is_on_stdout(start, tiny_llava, pictures) -> None:
+    [path] = pictures(1)
+    with start("describe", path, "-m", tiny_llava, "--json", *SHORT) as process:
+        out, err = process.communicate(timeout=300)
+    assert process.returncode == 0
+    assert json.loads(out)["finish_reason"] in ("eos", "length")
+    assert err == ""

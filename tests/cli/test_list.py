@@ -1,0 +1,299 @@
+"""``secondsight describe --list``: nothing lost, nothing answered twice, nothing half-written."""
+
+import errno
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from secondsight import Model, QuestionError
+from secondsight.cli.answers import AnswersFile
+
+SHORT = ("--max-new-tokens", 6, "--method", "ritual")
+
+
+@pytest.fixture
+def make_list(tmp_path: Path, pictures):
+    """Writes a list of pictures, its paths relative to it."""
+
+    def write(count: int, **fields: object) -> Path:
+        lines = [{"image": path.name, "id": n, **fields} for n, path in enumerate(pictures(count))]
+        path = tmp_path / "list.jsonl"
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return path
+
+    return write
+
+
+def read(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_each_line_is_the_answer_of_a_run_of_its_own(
+    run, tiny_llava, make_list, tmp_path: Path
+) -> None:
+    listed, out = make_list(3, question="What is it?"), tmp_path / "out.jsonl"
+    result = run("describe", "--list", listed, "--out", out, "-m", tiny_llava, *SHORT)
+    assert result.code == 0
+    assert result.out == ""
+    assert "3 of 3 answered" in result.err
+    records = read(out)
+    assert [(one["image"], one["id"]) for one in records] == [
+        ("picture0.png", 0),
+        ("picture1.png", 1),
+        ("picture2.png", 2),
+    ]
+    assert all(one["question"] == "What is it?" for one in records)
+    assert all(one["provenance"]["method"]["spec"] == "ritual" for one in records)
+    single = tmp_path / "single.jsonl"
+    run("describe", "--list", listed, "--out", single, "-m", tiny_llava, "--batch-size", 1, *SHORT)
+    assert read(single) == records
+
+
+def test_interrupted_and_killed_and_continued_equals_uninterrupted(
+    run, start, tiny_llava, make_list, tmp_path: Path
+) -> None:
+    listed, out, whole = make_list(80), tmp_path / "out.jsonl", tmp_path / "whole.jsonl"
+    ask = ("describe", "--list", listed, "-m", tiny_llava, "--batch-size", 2, *SHORT)
+    lines = 0
+    for stop, code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
+        with start(*ask, "--out", out) as process:
+            while process.poll() is None and (not out.exists() or len(read_whole(out)) < lines + 3):
+                time.sleep(0.02)
+            process.send_signal(stop)
+            _, err = process.communicate(timeout=300)
+        assert process.returncode == code, err
+        assert len(read_whole(out)) >= lines + 3
+        lines = len(read_whole(out))
+        assert lines < 80
+        if stop == signal.SIGINT:
+            assert f"Interrupted: {lines} of 80 answers are in {out}" in err
+            assert "again to continue" in err
+            assert "Traceback" not in err
+    assert f"80 of 80 answered ({lines} from before)" in run(*ask, "--out", out).err
+    run(*ask, "--out", whole)
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def read_whole(path: Path) -> list[dict]:
+    """The lines that end in a newline."""
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+
+
+def test_a_half_written_last_line_is_repaired(run, tiny_llava, make_list, tmp_path: Path) -> None:
+    listed, out = make_list(3), tmp_path / "out.jsonl"
+    ask = ("describe", "--list", listed, "--out", out, "-m", tiny_llava, *SHORT)
+    run(*ask)
+    whole = out.read_bytes()
+    out.write_bytes(whole[:-25])
+    assert "(2 from before)" in run(*ask).err
+    assert out.read_bytes() == whole
+    assert run(*ask).err.startswith("3 of 3 answered (3 from before)")
+    assert out.read_bytes() == whole
+
+
+def test_other_settings_are_refused_by_name(run, tiny_llava, make_list, tmp_path: Path) -> None:
+    listed, out = make_list(1), tmp_path / "out.jsonl"
+    ask = ("describe", "--list", listed, "--out", out, "-m", tiny_llava, "--max-new-tokens", 6)
+    run(*ask)
+    before = out.read_bytes()
+    for change, named in (
+        (("--method", "vcd"), "method ('regular' there, 'vcd' here)"),
+        (("--seed", 3), "seed (0 there, 3 here)"),
+        (("--temperature", 1), "temperature (0.0 there, 1.0 here)"),
+        (("--dtype", "bfloat16"), "dtype ('float32' there, 'bfloat16' here)"),
+        (("-q", "Why?"), "'Describe this image in detail.' there, 'Why?' here"),
+    ):
+        result = run(*ask, *change)
+        assert result.code == 2
+        assert named in result.err
+        assert str(out) in result.err
+    assert out.read_bytes() == before
+
+
+def test_broken_pictures_are_recorded_counted_and_tried_again(
+    run, tiny_llava, make_list, tmp_path: Path
+) -> None:
+    listed, out = make_list(4), tmp_path / "out.jsonl"
+    whole = tmp_path / "whole.jsonl"
+    ask = ("describe", "--list", listed, "-m", tiny_llava, *SHORT)
+    run(*ask, "--out", whole)
+    broken, absent = tmp_path / "picture1.png", tmp_path / "picture2.png"
+    good = broken.read_bytes(), absent.read_bytes()
+    broken.write_bytes(good[0][:80])
+    absent.unlink()
+    for _ in range(2):  # the second run tries again and finds the same
+        result = run(*ask, "--out", out)
+        assert result.code == 1
+        assert "2 of 4 answered" in result.err
+        assert "2 failed" in result.err
+        assert {one["image"] for one in read(out) if "error" in one} == {broken.name, absent.name}
+        assert len(read(out)) == 4
+    broken.write_bytes(good[0])
+    absent.write_bytes(good[1])
+    result = run(*ask, "--out", out)
+    assert result.code == 0
+    assert sorted(out.read_text().splitlines()) == sorted(whole.read_text().splitlines())
+
+
+def test_a_question_that_is_too_long_fails_alone(run, tiny_llava, pictures, tmp_path: Path) -> None:
+    first, second = pictures(2)
+    listed, out = tmp_path / "list.jsonl", tmp_path / "out.jsonl"
+    lines = [{"image": first.name, "question": "why " * 600}, {"image": second.name}]
+    listed.write_text("\n".join(map(json.dumps, lines)))
+    result = run("describe", "--list", listed, "--out", out, "-m", tiny_llava, *SHORT)
+    assert result.code == 1
+    assert "context" in read(out)[0]["error"]
+    assert read(out)[1]["text"]
+
+
+def test_a_line_that_stands_twice_is_answered_twice(
+    run, tiny_llava, pictures, tmp_path: Path
+) -> None:
+    [path] = pictures(1)
+    listed, out = tmp_path / "list.jsonl", tmp_path / "out.jsonl"
+    listed.write_text(f'{{"image": "{path}"}}\n\n{{"image": "{path}"}}\n')
+    ask = ("describe", "--list", listed, "--out", out, "-m", tiny_llava, *SHORT)
+    assert run(*ask).code == 0
+    assert len(read(out)) == 2
+    assert read(out)[0] == read(out)[1]
+    assert run(*ask).code == 0
+    assert len(read(out)) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("not json\n", "Line 1"),
+        ('{"image": "a.png"}\n{"picture": "b.png"}\n', "Line 2"),
+        ('{"image": "a.png", "question": " "}\n', "empty question"),
+        ('{"image": "a.png", "id": 1.5}\n', "id"),
+        ("\n", "is empty"),
+    ],
+)
+def test_a_bad_list_is_refused_before_anything_is_answered(
+    run, tmp_path: Path, content: str, named: str
+) -> None:
+    listed, out = tmp_path / "list.jsonl", tmp_path / "out.jsonl"
+    listed.write_text(content)
+    result = run("describe", "--list", listed, "--out", out)
+    assert result.code == 2
+    assert named in result.err
+    assert str(listed) in result.err
+    assert not out.exists()
+
+
+def test_nothing_is_left_where_no_answer_came_to_be(run, make_list, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    result = run("describe", "--list", make_list(1), "--out", out, "-m", tmp_path / "absent")
+    assert result.code == 2
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("content", ["my notes", "my notes\n", '{"image": "a.png"}\n', "[1]\n"])
+def test_a_file_of_something_else_is_left_alone(
+    run, make_list, tmp_path: Path, content: str
+) -> None:
+    out = tmp_path / "notes.txt"
+    out.write_text(content)
+    result = run("describe", "--list", make_list(1), "--out", out)
+    assert result.code == 2
+    assert "Line 1" in result.err
+    assert str(out) in result.err
+    assert out.read_text() == content
+
+
+def test_an_unwritable_file_is_named(run, make_list, tmp_path: Path) -> None:
+    listed = make_list(1)
+    for out, reason in (
+        (tmp_path / "no" / "such" / "folder.jsonl", "No such file or directory"),
+        (tmp_path, "Is a directory"),
+    ):
+        result = run("describe", "--list", listed, "--out", out)
+        assert result.code == 2
+        assert str(out) in result.err
+        assert reason in result.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
+def test_a_full_disk_is_a_clear_error(run, tiny_llava, make_list) -> None:
+    result = run("describe", "--list", make_list(1), "--out", "/dev/full", "-m", tiny_llava, *SHORT)
+    assert result.code == 2
+    assert "No space left on device" in result.err
+
+
+def test_a_disk_that_fills_up_keeps_every_finished_line(
+    run, tiny_llava, make_list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, out, whole = make_list(4), tmp_path / "out.jsonl", tmp_path / "whole.jsonl"
+    ask = ("describe", "--list", listed, "-m", tiny_llava, "--batch-size", 1, *SHORT)
+    run(*ask, "--out", whole)
+    lines = whole.read_bytes().splitlines(keepends=True)
+    room = len(lines[0]) + len(lines[1]) // 2
+
+    class Disk:
+        """A file on a disk with little room: the last write is cut short, then fails."""
+
+        def __init__(self, file: object) -> None:
+            self.file, self.left = file, room
+
+        def write(self, data: memoryview) -> int:
+            if not self.left:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            written = self.file.write(data[: self.left])
+            self.left -= written
+            return written
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.file, name)
+
+    def small(self: AnswersFile) -> AnswersFile:
+        self._file = Disk(self._file)
+        return self
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AnswersFile, "__enter__", small)
+        result = run(*ask, "--out", out)
+    assert result.code == 2
+    assert "No space left on device" in result.err
+    assert "1 new lines are in it; run again to continue" in result.err
+    assert out.read_bytes() == lines[0]
+    assert run(*ask, "--out", out).code == 0
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_options_that_do_not_go_together_are_refused(run, make_list, tmp_path: Path) -> None:
+    listed, out = make_list(1), tmp_path / "out.jsonl"
+    for args, named in (
+        (("--list", listed), "--out"),
+        (("--out", out), "--list"),
+        (("--list", listed, "--out", out, "--json"), "--json"),
+        (("--list", listed, "--out", out, "a.png"), "not both"),
+        (("--list", listed, "--out", out, "--batch-size", 0), "--batch-size"),
+        (("--list", tmp_path / "absent", "--out", out), "absent"),
+    ):
+        result = run("describe", *args)
+        assert result.code == 2
+        assert named in result.err
+    assert not out.exists()
+
+
+def test_an_error_of_the_batch_is_found_and_put_down(
+    run, tiny_llava, make_list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_batch = Model.answer_batch
+
+    def picky(self: Model, samples: list, *args: object, **kwargs: object) -> list:
+        if any(sample.id == 1 for sample in samples):
+            raise QuestionError("not this one")
+        return answer_batch(self, samples, *args, **kwargs)
+
+    monkeypatch.setattr(Model, "answer_batch", picky)
+    out = tmp_path / "out.jsonl"
+    result = run("describe", "--list", make_list(3), "--out", out, "-m", tiny_llava, *SHORT)
+    assert result.code == 1
+    assert ["error" in one for one in read(out)] == [False, True, False]
