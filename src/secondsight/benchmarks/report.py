@@ -95,6 +95,7 @@ def comparison_table(comparison: Comparison, title: str) -> Table:
         caption="percent; 95% intervals over images; p after Holm's correction",
         show_lines=True,
     )
+    table.columns[-1].min_width = len("distinguishable")
     for row in comparison.rows:
         table.add_row(
             f"{row.method}\n(control)" if row.control else row.method,

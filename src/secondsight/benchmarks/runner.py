@@ -68,7 +68,7 @@ def evaluate(
     seeds: Sequence[int] = (0,),
     source: Source | None = None,
     out: PathLike | None = None,
-    batch_size: int = 16,
+    batch_size: int = 24,
     temperature: float = 1.0,
     top_p: float = 1.0,
     top_k: int | None = None,

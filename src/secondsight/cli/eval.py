@@ -64,7 +64,7 @@ def evaluate(
         int | None,
         typer.Option(help="The first N pictures, with all their questions (stickers: 100)."),
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Answers do not depend on it.")] = 16,
+    batch_size: Annotated[int, typer.Option(help="Answers do not depend on it.")] = 24,
     temperature: Annotated[
         float, typer.Option(help="Of sampling; papers use 1. The control 'greedy' stays greedy.")
     ] = 1.0,
