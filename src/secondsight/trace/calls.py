@@ -13,7 +13,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from inspect import CO_GENERATOR, CO_VARARGS, CO_VARKEYWORDS
+from inspect import CO_GENERATOR, CO_NESTED, CO_VARARGS, CO_VARKEYWORDS
 from types import CodeType, FrameType
 from typing import Any, Final
 
@@ -43,7 +43,9 @@ _RECORDED: Final = (
 
 _LAYER: Final = re.compile(r"(.*\.(?:layers|blocks|h))\.(\d+)")
 _LAYER_FILES: Final = "torch/nn/modules/"
-_SKIPPED: Final = frozenset({"__init__", "__getattr__", "__setattr__", "__post_init__"})
+_SKIPPED: Final = frozenset(
+    {"__init__", "__getattr__", "__setattr__", "__post_init__", "_tensor_or_none", "pad_left"}
+)
 _PACKAGE: Final = re.compile(r".*?/(secondsight|transformers|torch|torchvision)/(?!.*/\1/)")
 
 
@@ -143,18 +145,18 @@ class CallRecorder:
             depth=len(self._stack),
             handles_data=handles_data,
         )
-        if module and _LAYER.fullmatch(module):
-            self._first.setdefault((self._phase, _LAYER.sub(r"\1", module)), entry)
+        if module and _LAYER.fullmatch(module) and frame.f_code.co_name == "forward":
+            self._first[self._phase, _LAYER.sub(r"\1", module)] = entry
         self._entries.append(entry)
         self._stack.append((frame, entry))
 
     def _fold(self, frame: FrameType, module: str) -> bool:
         """Whether the call is of a repeated layer that is to be folded into the first."""
         match = _LAYER.fullmatch(module)
-        if match is None or int(match[2]) == 0:
+        if match is None or int(match[2]) == 0 or int(match[2]) in self._layers:
             return False
         first = self._first.get((self._phase, match[1]))
-        if first is None or int(match[2]) in self._layers or frame.f_code.co_name != "forward":
+        if first is None or frame.f_code.co_name != "forward":
             return False
         first.repeats += 1
         self._folded = frame
@@ -165,10 +167,11 @@ class CallRecorder:
         if code not in self._codes:
             path = _relative(code.co_filename)
             recorded = path.startswith((*_RECORDED, _LAYER_FILES))
+            ours = path.startswith("secondsight/")
             ordinary = (
                 code.co_name not in _SKIPPED
-                and not code.co_name.startswith("<")
-                and not code.co_flags & CO_GENERATOR
+                and not code.co_name.startswith("_" if ours else "<")
+                and not code.co_flags & (CO_GENERATOR | CO_NESTED)
             )
             place = f"{path}:{_definition_line(code)}" if recorded and ordinary else None
             self._codes[code] = place

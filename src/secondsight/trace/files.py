@@ -43,3 +43,13 @@ def replacing(path: Path) -> Iterator[Path]:
         raise UserError(f"{str(path)!r} cannot be written: {error.strerror or error}.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file; an existing one is replaced only by the finished one.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

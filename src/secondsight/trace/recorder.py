@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -108,7 +108,9 @@ class _Recording:
         spine = Spine(self.model.hf_model, self.keeper)
         loop = WatchedLoop(whole=self.keeper.wanted)
         with self._timed("look"), calls.recording():
-            encoded = look()
+            looked = look()
+        # What is known from earlier questions about the picture would not be seen being read.
+        encoded = replace(looked, prefixes=(None,) * len(looked.views))
         calls.next_phase()
         tokens = TokenRecorder(
             self.method,

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from secondsight.trace.pictures import data_uri, heat
-from secondsight.trace.record import Trace, ViewAttention, ViewFacts
+from secondsight.trace.record import TokenFacts, Trace, ViewAttention, ViewFacts
 from secondsight.trace.tensors import TensorFacts
 
 _THUMBNAIL: Final = 128
@@ -29,7 +30,6 @@ def html(trace: Trace) -> str:
         thumbnails=_thumbnails(trace),
         overlays=[(view, _last_picture(facts)) for view, facts in _shown_views(trace)],
         data=_script_data(trace),
-        plain=trace.to_dict(),
     )
 
 
@@ -60,6 +60,9 @@ def _environment() -> Environment:
         "fenced": fenced,
         "visible": visible,
         "shade": shade,
+        "hint": hint,
+        "basename": basename,
+        "drawn": drawn,
     }
     return environment
 
@@ -150,6 +153,26 @@ def fenced(text: Any, kind: str = "") -> str:
 def shade(bits: float | None) -> float:
     """How strongly a word is shaded, 0 to 1."""
     return 0.0 if bits is None else round(min(abs(bits) / _FULL_SHADE_BITS, 1.0), 3)
+
+
+def hint(token: TokenFacts) -> str:
+    """What a token's tooltip says."""
+    parts = [f"{percent(token.probability)} in the final distribution"]
+    if token.dependence is not None:
+        parts.append(f"{percent(token.without_image)} without the image")
+    if token.changed:
+        parts.append(f"regular would say {visible(token.regular_text)}")
+    return ", ".join(parts)
+
+
+def basename(name: str) -> str:
+    """The last part of a path; a hub id stays whole."""
+    return name if name.count("/") <= 1 else name.rstrip("/").rpartition("/")[2]
+
+
+def drawn(views: Sequence[ViewFacts], name: str) -> str:
+    """What a view drew, in words."""
+    return next((view.drawn or "" for view in views if view.name == name), "")
 
 
 def _shown_views(trace: Trace) -> list[tuple[ViewAttention, ViewFacts]]:

@@ -1,0 +1,168 @@
+"""``secondsight trace``: one answer, with everything that happened on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from secondsight.cli import options
+from secondsight.cli.output import say
+
+if TYPE_CHECKING:
+    from secondsight.trace import Trace
+
+_REPORT = "Report"
+
+
+class Format(str, Enum):
+    """What a report can be written as."""
+
+    HTML = "html"
+    MD = "md"
+    JSON = "json"
+
+
+WRITERS: Final[dict[Format, Callable[[Trace], str]]] = {
+    Format.HTML: lambda trace: trace.to_html(),
+    Format.MD: lambda trace: trace.to_markdown(),
+    Format.JSON: lambda trace: trace.to_json(indent=1) + "\n",
+}
+
+
+def trace(
+    image: Annotated[
+        str | None,
+        typer.Argument(
+            help="File or URL; left out: the picture that ships with secondsight.",
+            metavar="IMAGE",
+            show_default=False,
+        ),
+    ] = None,
+    question: options.Question = options.DESCRIBE,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The report; its folder is made if need be. Left out: trace.html, .md or .json.",
+            metavar="FILE",
+            show_default=False,
+            rich_help_panel=_REPORT,
+        ),
+    ] = None,
+    report_format: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            help="html, md or json; left out: by the ending of --out, else html.",
+            show_default=False,
+            rich_help_panel=_REPORT,
+        ),
+    ] = None,
+    attentions: Annotated[
+        bool,
+        typer.Option(help="Record attention to the patches.", rich_help_panel=_REPORT),
+    ] = True,
+    rollout: Annotated[
+        bool,
+        typer.Option(
+            "--rollout",
+            help="Also roll attention out through the layers.",
+            rich_help_panel=_REPORT,
+        ),
+    ] = False,
+    layers: Annotated[
+        str,
+        typer.Option(
+            help="Layers to show one by one, calls and heads: such as 0,4-7, or all.",
+            metavar="LAYERS",
+            show_default=False,
+            rich_help_panel=_REPORT,
+        ),
+    ] = "",
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the whole tensors to this file, in safetensors' format.",
+            metavar="FILE",
+            rich_help_panel=_REPORT,
+        ),
+    ] = None,
+    model: options.ModelName = None,
+    preset: options.PresetName = "llava-official",
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+    revision: options.Revision = None,
+    vision_tower: options.VisionTower = None,
+    method: options.MethodSpec = "regular",
+    temperature: options.Temperature = 0.0,
+    top_p: options.TopP = 1.0,
+    top_k: options.TopK = None,
+    max_new_tokens: options.MaxNewTokens = 64,
+    seed: options.Seed = 0,
+    stop: options.Stop = None,
+    plugin: options.Plugin = None,
+) -> None:
+    """Answer a question, and record everything from the pixels to each token.
+
+    The report says what was loaded, how the prompt and the picture became the model's inputs,
+    which calls the data made, and for every token what each view thought of it, how much it
+    depended on the image, and where the model looked.
+
+    [bold]Examples[/bold]
+
+      [cyan]secondsight trace --out report.html[/cyan]
+      [cyan]secondsight trace cat.jpg -q "Is there a dog?" --method ritual --out cat.html[/cyan]
+      [cyan]secondsight trace cat.jpg -m llava-hf/llava-1.5-7b-hf --layers 14,15 --rollout[/cyan]
+      [cyan]secondsight trace cat.jpg --format json --keep tensors.safetensors[/cyan]
+    """
+    kind = report_format or _format_of(out)
+    target = out or Path(f"trace.{kind.value}")
+    options.checked_question(question)
+
+    from secondsight.cli.plugins import load_plugins
+    from secondsight.images import open_image
+    from secondsight.methods import create
+    from secondsight.trace.files import check_writable, write_text
+
+    check_writable(target)
+    load_plugins(plugin or ())
+    chosen = create(method)
+    # Opened now, so that a mistake shows before a large model is loaded.
+    picture = open_image(image if image is not None else options.demo_picture())
+    loaded = options.load_model(
+        model,
+        preset=preset,
+        device=device,
+        dtype=dtype,
+        revision=revision,
+        vision_tower=vision_tower,
+    )
+    record = loaded.trace(
+        picture,
+        question,
+        chosen,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        seed=seed,
+        stop=stop,
+        attentions=attentions,
+        rollout=rollout,
+        layers=layers,
+        keep=keep,
+    )
+    text = WRITERS[kind](record)
+    write_text(target, text)
+    typer.echo(record.answer.text)
+    say(f"{target}: {len(text.encode()) / 1e6:.1f} MB, {len(record.tokens)} tokens")
+    if keep is not None:
+        say(f"{keep}: {len(record.kept)} tensors")
+
+
+def _format_of(out: Path | None) -> Format:
+    endings = {".md": Format.MD, ".markdown": Format.MD, ".json": Format.JSON}
+    return Format.HTML if out is None else endings.get(out.suffix.lower(), Format.HTML)
