@@ -49,12 +49,25 @@ class Original:
         return sample
 
 
+_KERNEL: Final = 13
+_gaussian_blur = v2.GaussianBlur(kernel_size=_KERNEL, sigma=(1.5, 2.0))
+
+
+def _blur(image: Image.Image) -> Image.Image:
+    """Gaussian blur; a picture smaller than half the kernel is continued beyond its edges."""
+    if min(image.size) > _KERNEL // 2:
+        return _gaussian_blur(image)
+    margin = _KERNEL // 2
+    wider = _gaussian_blur(v2.functional.pad(image, [margin], padding_mode="edge"))
+    return wider.crop((margin, margin, margin + image.width, margin + image.height))
+
+
 TRANSFORMS: Final[dict[str, Callable[[Image.Image], Image.Image]]] = {
     "hflip": v2.RandomHorizontalFlip(p=1.0),
     "vflip": v2.RandomVerticalFlip(p=1.0),
     "rotate": v2.RandomRotation(180),
     "color": v2.ColorJitter(brightness=1, contrast=1, saturation=1, hue=0.5),
-    "blur": v2.GaussianBlur(kernel_size=13, sigma=(1.5, 2.0)),
+    "blur": _blur,
     "crop": v2.RandomResizedCrop(336),
 }
 """RITUAL's transforms by name (arXiv 2405.17821), each applied to the picture as it was given."""

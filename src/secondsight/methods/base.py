@@ -130,10 +130,16 @@ def _as_text(value: Any) -> str:
 def _check_range(method: str, field: dataclasses.Field[Any], value: Any) -> None:
     if value is None and field.name == "beta":
         return
-    if isinstance(field.default, str) or field.default is dataclasses.MISSING:
+    if field.default is dataclasses.MISSING:
+        return
+    if isinstance(field.default, str):
+        if not isinstance(value, str):
+            raise MethodError(f"{method}: {field.name} must be text, not {value!r}.")
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise MethodError(f"{method}: {field.name} must be a number, not {value!r}.")
+    if isinstance(field.default, int) and not isinstance(value, int):
+        raise MethodError(f"{method}: {field.name} must be a whole number, not {value!r}.")
     if not math.isfinite(value):
         raise MethodError(f"{method}: {field.name} must be a finite number, not {value}.")
     low, high = field.metadata.get("low"), field.metadata.get("high")

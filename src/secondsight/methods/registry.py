@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -32,7 +31,7 @@ def register(name: str) -> Callable[[M], M]:
             raise MethodError(f"The method name {name!r} is taken by {taken.__qualname__}.")
         if not (isinstance(method, type) and issubclass(method, Method)):
             raise MethodError(f"{method!r} is not a subclass of secondsight.Method.")
-        if not dataclasses.is_dataclass(method) or not method.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        if "__dataclass_params__" not in vars(method) or not method.__dataclass_params__.frozen:  # type: ignore[attr-defined]
             raise MethodError(f"{method.__qualname__} must be a frozen dataclass.")
         method.name = name
         _METHODS[name] = method
@@ -74,6 +73,8 @@ def create(spec: str | Method) -> Method:
     """
     if isinstance(spec, Method):
         return spec
+    if not isinstance(spec, str):
+        raise MethodError(f"A method is text such as 'ritual:alpha=2', or a Method; not {spec!r}.")
     name, _, rest = spec.strip().partition(":")
     method = get(name.strip())
     values = {}

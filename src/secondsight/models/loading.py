@@ -199,6 +199,11 @@ def _by_processor(
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Llama's tokenizer by name: `AutoTokenizer` gives wrong ids on the original layout."""
+    if not any((folder / name).is_file() for name in ("tokenizer.model", "tokenizer.json")):
+        raise CheckpointError(  # transformers would make an empty one
+            f"{str(folder)!r} has no tokenizer (tokenizer.model or tokenizer.json). "
+            "Is the download complete?"
+        )
     try:
         tokenizer = LlamaTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, TypeError, RuntimeError) as error:

@@ -141,10 +141,13 @@ def _one(shard: Path, name: str) -> torch.Tensor:
 
 def _unpickle(shard: Path) -> dict[str, torch.Tensor]:
     try:
-        content = torch.load(shard, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:  # written by an old torch, in a format that cannot be mapped
-        content = torch.load(shard, map_location="cpu", weights_only=True)
-    if not all(isinstance(value, torch.Tensor) for value in content.values()):
+        try:
+            content = torch.load(shard, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError:  # written by an old torch, in a format that cannot be mapped
+            content = torch.load(shard, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged pickles raise anything: KeyError, IndexError, ...
+        raise CheckpointError(f"{str(shard)!r} cannot be read: {error}") from error
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise CheckpointError(f"{str(shard)!r} holds something else than named tensors.")
     return content
 
