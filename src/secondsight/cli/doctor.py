@@ -108,7 +108,8 @@ def _hub_cache() -> dict[str, Any]:
     folder = Path(HF_HUB_CACHE)
     models = [path.name for path in folder.glob("models--*")] if folder.is_dir() else []
     names = (name.removeprefix("models--").replace("--", "/") for name in models)
-    return {"folder": str(folder), "models": sorted(names)}
+    home = str(Path.home())  # left out, because reports are pasted into public places
+    return {"folder": str(folder).replace(home, "~", 1), "models": sorted(names)}
 
 
 def _bundled() -> dict[str, Any]:
