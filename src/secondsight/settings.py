@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from secondsight.errors import UserError
+
+_COLDEST: Final = 1e-6
+"""Scores divided by less may not be finite; here already only the best token is ever drawn."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Settings:
     def for_generate(self) -> dict[str, Any]:
         """The settings as keyword arguments of transformers' ``generate``."""
         drawing = {
-            "temperature": float(self.temperature),
+            "temperature": max(float(self.temperature), _COLDEST),
             "top_p": float(self.top_p),
             "top_k": self.top_k or 0,  # transformers would otherwise cut at 50
         }
@@ -70,6 +73,8 @@ def as_stops(stop: str | list[str] | tuple[str, ...] | None) -> tuple[str, ...]:
     """Stop strings as a tuple."""
     if stop is None:
         return ()
+    if not isinstance(stop, str | list | tuple):
+        raise UserError(f"stop must be a string or several, not {stop!r}.")
     return (stop,) if isinstance(stop, str) else tuple(stop)
 
 

@@ -522,7 +522,7 @@ class Model:
         for place, token in enumerate(ids):
             if token in ends:
                 return ids[:place], "eos"
-        text = read(self.tokenizer, ids)
+        text = self._raw_text(ids)
         if any(stop in text for stop in stops):
             return self._until_stop(ids, stops), "stop"
         return ids, "length"
@@ -532,9 +532,13 @@ class Model:
         count = next(
             count
             for count in range(1, len(ids) + 1)
-            if any(stop in read(self.tokenizer, ids[:count]) for stop in stops)
+            if any(stop in self._raw_text(ids[:count]) for stop in stops)
         )
         return ids[:count]
+
+    def _raw_text(self, ids: list[int]) -> str:
+        """The text with its blanks, which a stop string may consist of."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
     def _provenance(self, encoded: _Encoded, method: Method, settings: Settings) -> dict[str, Any]:
         views = [
@@ -549,6 +553,10 @@ class Model:
             "device": str(self.hf_model.device),
             "preset": self.preset.name,
             "question": encoded.sample.question,
+            "history": [
+                {"question": turn.question, "answer": turn.answer}
+                for turn in encoded.sample.history
+            ],
             "sample_id": encoded.sample.id,
             "method": {"name": method.name, "spec": method.spec, **method.parameters, **chosen},
             "views": views,
@@ -588,6 +596,8 @@ def _as_sample(sample: Sample | tuple[ImageSource | None, str]) -> Sample:
 def _checked(sample: Sample) -> Sample:
     if not isinstance(sample.question, str) or not sample.question.strip():
         raise QuestionError("The question is empty. Ask something about the image.")
+    if any("\ud800" <= character <= "\udfff" for character in sample.question):
+        raise QuestionError("The question holds bytes that are no text. Write it in UTF-8.")
     return sample
 
 

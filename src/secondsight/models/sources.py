@@ -147,7 +147,10 @@ def _unpickle(shard: Path) -> dict[str, torch.Tensor]:
             content = torch.load(shard, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged pickles raise anything: KeyError, IndexError, ...
         raise CheckpointError(f"{str(shard)!r} cannot be read: {error}") from error
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+    named = isinstance(content, dict) and all(
+        isinstance(value, torch.Tensor) for value in content.values()
+    )
+    if not named:
         raise CheckpointError(f"{str(shard)!r} holds something else than named tensors.")
     return content
 

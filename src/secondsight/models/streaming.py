@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -12,6 +13,9 @@ from transformers import PreTrainedTokenizerBase, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
 from secondsight.answer import Answer
+
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
+"""A token that stands for one byte, in tokenizers that fall back on bytes."""
 
 _UNFINISHED = "\ufffd"
 """What the tokenizer writes for a character whose bytes have not all come."""
@@ -56,9 +60,21 @@ class Pieces(BaseStreamer):
             self._prompt = False
             return
         self._ids += value.flatten().tolist()
-        text = until_stop(read(self._tokenizer, self._ids), self._stops)
+        text = until_stop(read(self._tokenizer, self._ids[: self._settled()]), self._stops)
         safe = len(text) - self._held_back(text)
         self._show(text, len(text[:safe].rstrip(_UNFINISHED).rstrip()))
+
+    def _settled(self) -> int:
+        """How many ids can no longer be read otherwise, whatever follows.
+
+        A run of byte tokens is read as a whole: one stray byte unmakes every character of it.
+        """
+        count = len(self._ids)
+        while count and _BYTE.fullmatch(
+            self._tokenizer.convert_ids_to_tokens(self._ids[count - 1])
+        ):
+            count -= 1
+        return count
 
     def _held_back(self, text: str) -> int:
         """Length of the longest end of the text with which a stop string could begin."""
