@@ -198,9 +198,7 @@ def describe(value: Any, depth: int = 2) -> str:
         return repr(value) if len(value) <= 60 else f"{value[:57]!r}..."
     kind = type(value).__name__
     if depth and isinstance(value, Mapping):
-        return _listed(
-            kind, [f"{key}: {describe(item, depth - 1)}" for key, item in value.items()]
-        )
+        return _listed(kind, [f"{key}: {describe(item, depth - 1)}" for key, item in value.items()])
     if depth and isinstance(value, tuple | list):
         return _listed(kind, [describe(item, depth - 1) for item in value])
     return kind
@@ -293,4 +291,3 @@ def _nested(entries: list[_Entry]) -> Iterator[Call]:
             repeats=entry.repeats,
         )
         above.append(entry.depth)
-

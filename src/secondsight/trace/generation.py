@@ -7,7 +7,7 @@ import functools
 import resource
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import psutil
@@ -69,7 +69,7 @@ class WatchedLoop:
             self.input_ids = input_ids
             generation_config.return_dict_in_generate = True
             generation_config.output_scores = self._whole
-            output = decode(
+            output: Any = decode(
                 model,
                 input_ids,
                 logits_processor,
@@ -90,7 +90,7 @@ def generation_facts(
     loop: WatchedLoop,
     *,
     cache: Any,
-    ids: int,
+    ids: Sequence[int],
     views: int,
 ) -> GenerationFacts:
     """What `generate` made of its arguments.
@@ -100,31 +100,34 @@ def generation_facts(
         settings: What was asked for.
         loop: What the loop was given.
         cache: The run's key-value cache.
-        ids: Length of the prompt with one id per image.
+        ids: The prompt's ids with one per image.
         views: How many views were read at once.
     """
     config = loop.config
     assert config is not None
     assert loop.input_ids is not None
+    asked = {"max_new_tokens": config.max_new_tokens, **settings.for_generate()}
     updated = copy.deepcopy(model.generation_config)
-    updated.update(max_new_tokens=config.max_new_tokens, **settings.for_generate())
+    updated.update(**asked)
     warpers = [one for one in loop.processors if type(one).__name__.endswith("Warper")]
     mode = config.get_generation_mode()
     pad = config.pad_token_id
     return GenerationFacts(
         stages={
             "before": stage(model.generation_config),
-            "after update": stage(updated),
-            "after max tokens": stage(config),
+            "after update": stage(updated, asked),
+            "after max tokens": stage(config, asked),
         },
-        max_length_ids=ids + int(config.max_new_tokens or 0),
+        max_length_ids=len(ids) + int(config.max_new_tokens or 0),
         inputs=loop.inputs,
         processors=tuple(_shown(one) for one in loop.processors if one not in warpers),
         warpers=tuple(map(_shown, warpers)),
         criteria=tuple(map(_shown, loop.criteria)),
         mode=str(mode.value),
         flags={
-            flag: mode.name == name for flag, name in _FLAGS.items() if hasattr(GenerationMode, name)
+            flag: mode.name == name
+            for flag, name in _FLAGS.items()
+            if hasattr(GenerationMode, name)
         },
         special={
             "is_encoder_decoder": bool(model.config.is_encoder_decoder),
@@ -132,7 +135,7 @@ def generation_facts(
             "pad_token_id": pad,
             "eos_token_id": config.eos_token_id,
             "is_pad_token_not_equal_to_eos_token_id": pad != config.eos_token_id,
-            "is_pad_token_in_inputs": bool((loop.input_ids == pad).any()) if pad is not None else False,
+            "is_pad_token_in_inputs": pad in ids,
         },
         cache=_cache(cache, views),
         schedule="joint, because tracing reads every view at every step",
@@ -140,13 +143,20 @@ def generation_facts(
     )
 
 
-def stage(config: GenerationConfig) -> dict[str, Any]:
-    """A generation configuration without what was never set, as transformers prints it."""
-    values = config.to_diff_dict()
+def stage(config: GenerationConfig, shown: Collection[str] = ()) -> dict[str, Any]:
+    """A generation configuration without what nobody set, as transformers prints it.
+
+    Args:
+        config: The configuration.
+        shown: Settings to show although they have the value that `generate` fills in.
+    """
+    defaults = config._get_default_generation_params()
     return {
         name: plain(value)
-        for name, value in values.items()
-        if value is not None and not (name.startswith("_") and name != "_from_model_config")
+        for name, value in config.to_diff_dict().items()
+        if value is not None
+        and (name in shown or name not in defaults or value != defaults[name])
+        and not (name.startswith("_") and name != "_from_model_config")
     }
 
 
@@ -169,17 +179,24 @@ def output_facts(loop: WatchedLoop, text: str, prompt: tuple[int, ...]) -> Outpu
         kind=type(output).__name__,
         fields={
             name: None if getattr(output, name) is None else describe(getattr(output, name))
-            for name in ("sequences", "scores", "logits", "attentions", "hidden_states",
-                         "past_key_values")
+            for name in (
+                "sequences",
+                "scores",
+                "logits",
+                "attentions",
+                "hidden_states",
+                "past_key_values",
+            )
         },
     )
 
 
 def _shown(thing: Any) -> str:
     """A processor or criterion with its plain settings: ``TopPLogitsWarper(top_p=0.9)``."""
+    public = vars(thing) if type(thing).__module__.startswith("transformers.") else {}
     settings = {
         name: value
-        for name, value in vars(thing).items()
+        for name, value in public.items()
         if isinstance(value, bool | int | float | str) and not name.startswith("_")
     }
     inside = ", ".join(f"{name}={value!r}" for name, value in settings.items())
@@ -188,7 +205,9 @@ def _shown(thing: Any) -> str:
 
 def _cache(cache: Any, views: int) -> dict[str, Any]:
     """Kind and size of a cache."""
-    layers = [layer for layer in getattr(cache, "layers", ()) if getattr(layer, "keys", None) is not None]
+    layers = [
+        layer for layer in getattr(cache, "layers", ()) if getattr(layer, "keys", None) is not None
+    ]
     if not layers:
         return {"class": type(cache).__name__}
     tensors = [tensor for layer in layers for tensor in (layer.keys, layer.values)]
@@ -217,9 +236,7 @@ def _memory(device: torch.device) -> Mapping[str, Any]:
 
 def _nvidia_smi() -> str | None:
     try:
-        run = subprocess.run(
-            ["nvidia-smi"], capture_output=True, text=True, timeout=10, check=True
-        )
+        run = subprocess.run(["nvidia-smi"], capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return run.stdout.strip()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from secondsight.trace.record import Candidate, LensLayer
+from secondsight.trace.tokens import TokenReader
 
 _TOP = 5
 
@@ -41,15 +42,8 @@ class Lens:
         kept = (chosen[:, 0], ranks, top.indices, top.values, values)
         self._layers.append(tuple(tensor.cpu() for tensor in kept))
 
-    def result(self, tokenizer: Any) -> tuple[tuple[LensLayer, ...], ...]:
+    def result(self, read: TokenReader) -> tuple[tuple[LensLayer, ...], ...]:
         """For each token, the layers' opinions."""
-        texts: dict[int, str] = {}
-
-        def text(token: int) -> str:
-            if token not in texts:
-                texts[token] = str(tokenizer.decode([token]))
-            return texts[token]
-
         columns: list[tuple[LensLayer, ...]] = []
         lists = [tuple(tensor.tolist() for tensor in layer) for layer in self._layers]
         for place in range(len(self._tokens)):
@@ -60,7 +54,7 @@ class Lens:
                     LensLayer(
                         layer=number,
                         top=tuple(
-                            Candidate(token, text(token), math.exp(log), value)
+                            Candidate(token, read.text(token), math.exp(log), value)
                             for token, log, value in top
                         ),
                         probability=math.exp(chosen[place]),

@@ -78,7 +78,9 @@ def heat(
     """
     rows, columns = grid
     peak = float(values.max(initial=0.0))
-    levels = (values.reshape(rows, columns) / peak if peak > 0 else np.zeros((rows, columns))) ** 0.5
+    levels = (
+        values.reshape(rows, columns) / peak if peak > 0 else np.zeros((rows, columns))
+    ) ** 0.5
     mask = Image.fromarray((levels * 255).astype(np.uint8))
     size = (side, max(round(side * rows / columns), 1))
     base = image.resize(size, Image.Resampling.BICUBIC)

@@ -323,8 +323,8 @@ class Word:
     """A word of the answer.
 
     Attributes:
-        text: The word, with the blanks after it.
-        tokens: Its tokens' places in the answer.
+        text: The word, with the blanks before it.
+        tokens: The places in the answer of the tokens that begin in it.
         dependence: Bits by which the image raises its probability; None where not known.
         object: The object that it names, if any.
     """

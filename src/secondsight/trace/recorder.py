@@ -25,7 +25,7 @@ from secondsight.trace.prompting import image_token_id, inference_facts, view_fa
 from secondsight.trace.reading import SecondReading
 from secondsight.trace.record import LensLayer, Trace, ViewAttention
 from secondsight.trace.spine import Spine, find_module
-from secondsight.trace.tokens import TokenRecorder, with_dependence
+from secondsight.trace.tokens import TokenReader, TokenRecorder, with_dependence
 from secondsight.trace.words import token_texts, words
 from secondsight.views import NoImage
 
@@ -86,9 +86,7 @@ def record(
 class _Recording:
     """The state of one recording."""
 
-    def __init__(
-        self, model: Model, method: Method, settings: Settings, options: Options
-    ) -> None:
+    def __init__(self, model: Model, method: Method, settings: Settings, options: Options) -> None:
         self.model = model
         self.method = method
         self.settings = settings
@@ -97,6 +95,7 @@ class _Recording:
         if self.keep_path is not None:
             check_writable(self.keep_path)
         self.layers = parse_layers(options.layers, layer_count(model.hf_model))
+        self.read = TokenReader(model.tokenizer)
         self.keeper = Keeper(wanted=self.keep_path is not None)
         self.seconds: dict[str, float] = {}
         self.notes: list[str] = []
@@ -126,7 +125,7 @@ class _Recording:
         with self._timed("report"):
             inference = inference_facts(self.model, encoded.seen[0], encoded.views[0], spine)
             texts = token_texts(self.model.tokenizer, tokens.ids)
-            facts = with_dependence(tokens.facts(self.model.tokenizer, texts), without)
+            facts = with_dependence(tokens.facts(self.read, texts), without)
             views = view_facts(self.model, encoded.names, encoded.seen, encoded.views)
             self._keep_inputs(encoded)
             config = config_facts(self.model)
@@ -135,7 +134,7 @@ class _Recording:
                 self.settings,
                 loop,
                 cache=spine.cache,
-                ids=len(inference.ids),
+                ids=inference.ids,
                 views=len(encoded.names),
             )
             output = output_facts(loop, answer.text, inference.ids)
@@ -167,9 +166,7 @@ class _Recording:
 
     def _read_again(
         self, encoded: Any, tokens: TokenRecorder
-    ) -> tuple[
-        list[float] | None, tuple[ViewAttention, ...], tuple[tuple[LensLayer, ...], ...]
-    ]:
+    ) -> tuple[list[float] | None, tuple[ViewAttention, ...], tuple[tuple[LensLayer, ...], ...]]:
         """The second reading of every view, and of the prompt without the image."""
         reading = SecondReading(self.model.hf_model, tokens.ids)
         attention: list[ViewAttention] = []
@@ -182,7 +179,7 @@ class _Recording:
                 continue
             reading.read(self._on_device(inputs), attention=collector, lens=own_lens, hidden=hidden)
             if own_lens is not None:
-                lens = own_lens.result(self.model.tokenizer)
+                lens = own_lens.result(self.read)
             found = None if collector is None else collector.result()
             if found is not None:
                 attention.append(found)

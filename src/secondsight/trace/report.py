@@ -25,11 +25,15 @@ _FULL_SHADE_BITS: Final = 6.0
 
 def html(trace: Trace) -> str:
     """One HTML file that opens offline, with or without JavaScript."""
-    return _environment().get_template("trace.html.j2").render(
-        trace=trace,
-        thumbnails=_thumbnails(trace),
-        overlays=[(view, _last_picture(facts)) for view, facts in _shown_views(trace)],
-        data=_script_data(trace),
+    return (
+        _environment()
+        .get_template("trace.html.j2")
+        .render(
+            trace=trace,
+            thumbnails=_thumbnails(trace),
+            overlays=[(view, _last_picture(facts)) for view, facts in _shown_views(trace)],
+            data=_script_data(trace),
+        )
     )
 
 
@@ -69,13 +73,13 @@ def _environment() -> Environment:
 
 def number(value: float | None) -> str:
     """Four significant digits; a dash for what is not known."""
-    return "–" if value is None else f"{value:.4g}"
+    return "-" if value is None else f"{value:.4g}"
 
 
 def percent(value: float | None) -> str:
     """A probability in percent, small ones not rounded to nothing."""
     if value is None:
-        return "–"
+        return "-"
     hundred = 100 * value
     return f"{hundred:.1f}%" if hundred >= 0.05 else f"{hundred:.1g}%" if hundred > 0 else "0%"
 
@@ -101,7 +105,7 @@ def corners(facts: TensorFacts) -> str:
 
     def row(values: Any) -> str:
         shown = [f"{value:9.4f}" if isinstance(value, float) else str(value) for value in values]
-        return "[" + ", ".join(shown[:3] + ["  ..."] + shown[3:] if wide else shown) + "]"
+        return "[" + ", ".join([*shown[:3], "  ...", *shown[3:]] if wide else shown) + "]"
 
     def matrix(rows: Any, indent: int) -> str:
         lines = [row(values) for values in rows]

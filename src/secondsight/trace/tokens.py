@@ -106,20 +106,19 @@ class TokenRecorder:
         place = self._names.index(view)
         return [float(step.log_probabilities[place]) for step in self._steps]
 
-    def facts(self, tokenizer: Any, texts: Sequence[str]) -> tuple[TokenFacts, ...]:
+    def facts(self, read: TokenReader, texts: Sequence[str]) -> tuple[TokenFacts, ...]:
         """Everything about every token.
 
         Args:
-            tokenizer: Reads ids.
+            read: Reads single tokens.
             texts: What each token adds to the answer.
         """
-        read = _Reader(tokenizer)
         return tuple(
             self._fact(index, step, text, read)
             for index, (step, text) in enumerate(zip(self._steps, texts, strict=True))
         )
 
-    def _fact(self, index: int, step: _Distributions, text: str, read: _Reader) -> TokenFacts:
+    def _fact(self, index: int, step: _Distributions, text: str, read: TokenReader) -> TokenFacts:
         tops = [
             read.candidates(*row)
             for row in zip(step.top_ids, step.top_log_probabilities, step.top_logits, strict=True)
@@ -186,24 +185,34 @@ def _divergences(log_probabilities: torch.Tensor) -> torch.Tensor:
     return ((relative(first) + relative(log_probabilities)) / (2 * _LN2)).clamp(0, 1)
 
 
-class _Reader:
-    """Texts of single tokens, each read once."""
+class TokenReader:
+    """Texts of single tokens as they would follow a word, each read once.
+
+    Args:
+        tokenizer: Reads ids.
+    """
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
+        self._word = tokenizer("a", add_special_tokens=False).input_ids[-1:]
+        self._before = len(tokenizer.decode(self._word))
         self._texts: dict[int, str] = {}
 
     def piece(self, token: int) -> str:
+        """How the vocabulary writes a token."""
         return str(self._tokenizer.convert_ids_to_tokens([token])[0])
 
     def text(self, token: int) -> str:
+        """A token's text, its leading blank included, which it loses where it stands alone."""
         if token not in self._texts:
-            self._texts[token] = str(self._tokenizer.decode([token]))
+            whole = self._tokenizer.decode([*self._word, token])
+            self._texts[token] = str(whole[self._before :])
         return self._texts[token]
 
     def candidates(
         self, ids: torch.Tensor, log_probabilities: torch.Tensor, logits: torch.Tensor
     ) -> tuple[Candidate, ...]:
+        """A distribution's likeliest tokens; those without a chance are left out."""
         rows = zip(ids.tolist(), log_probabilities.tolist(), logits.tolist(), strict=True)
         return tuple(
             Candidate(token, self.text(token), math.exp(log), logit)

@@ -10,7 +10,7 @@ from secondsight.benchmarks.lexicon import coco_lexicon
 from secondsight.benchmarks.mentions import find_mentions
 from secondsight.trace.record import TokenFacts, Word
 
-_WORD: Final = re.compile(r"\S+\s*|\s+")
+_WORD: Final = re.compile(r"\s*\S+|\s+")
 
 
 def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
@@ -41,11 +41,11 @@ def words(tokens: Sequence[TokenFacts]) -> tuple[Word, ...]:
     mentions = find_mentions(text, coco_lexicon())
     found = []
     for match in _WORD.finditer(text):
-        start, stop = match.start(), match.start() + len(match.group().rstrip())
+        start, stop = match.span()
         inside = tuple(
             token.index
             for token, (first, last) in zip(tokens, spans, strict=True)
-            if first < match.end() and last > match.start() and last > first
+            if start <= first < stop and last > first
         )
         bits = [tokens[index].dependence for index in inside]
         known = [value for value in bits if value is not None]

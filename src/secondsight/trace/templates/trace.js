@@ -53,7 +53,7 @@
       const peak = Math.max(...map, 1e-12), image = pen.createImageData(columns, rows);
       map.forEach((value, patch) => {
         // Dark where the model does not look, clear where it does.
-        image.data.set([14, 20, 30, Math.round(225 * (1 - Math.sqrt(value / peak)))], patch * 4);
+        image.data.set([14, 20, 30, Math.round(205 * (1 - Math.sqrt(value / peak)))], patch * 4);
       });
       pen.putImageData(image, 0, 0);
       const total = map.reduce((sum, value) => sum + value, 0);
