@@ -278,6 +278,9 @@ def test_limit_counts_pictures(source: Source, tmp_path: Path) -> None:
         ({"seeds": [1, 1]}, "different whole numbers"),
         ({"batch_size": 0}, "batch size"),
         ({"preset": "llava"}, "llava"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"max_new_tokens": 0}, "max_new_tokens"),
+        ({"seeds": [0.5]}, "seed"),
     ],
 )
 def test_unusable_settings(
@@ -285,6 +288,7 @@ def test_unusable_settings(
 ) -> None:
     with pytest.raises(UserError, match=message):
         run(fake(), source, tmp_path / "out", **settings)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_model_loaded_with_another_preset_is_refused(source: Source, tmp_path: Path) -> None:

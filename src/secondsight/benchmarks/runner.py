@@ -42,6 +42,7 @@ from secondsight.models.model import Model
 from secondsight.presets import Preset
 from secondsight.presets import preset as find_preset
 from secondsight.sample import Sample
+from secondsight.settings import Settings
 
 METHODS = ("regular", "ritual", "vcd", "m3id")
 
@@ -56,6 +57,32 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """The table, as ``scores.json`` holds it."""
         return self.comparison.to_dict()
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """All that a run was asked for, checked."""
+
+    judge: Benchmark
+    preset: Preset
+    methods: Mapping[str, decoding.Method]
+    seeds: tuple[int, ...]
+    settings: Mapping[str, Any]
+    source: Source
+    items: tuple[Item, ...]
+    batch_size: int
+
+    def batches(self) -> Iterator[tuple[str, int, Sequence[Item]]]:
+        """Method, seed and items, in the order in which they are answered."""
+        for method in self.methods:
+            for seed in self.seeds:
+                for start in range(0, len(self.items), self.batch_size):
+                    yield method, seed, self.items[start : start + self.batch_size]
+
+    def sample(self, item: Item) -> Sample:
+        """What the model is asked."""
+        question = self.preset.question(item.question, self.judge.name)
+        return Sample(item.image, question, id=item.id)
 
 
 def evaluate(
@@ -116,17 +143,20 @@ def evaluate(
     if batch_size < 1:
         raise UserError(f"the batch size must be at least 1, not {batch_size}")
     judge = create(benchmark)
-    items, warnings = _items(judge, source, lenient)
-    answering = _loaded(model, device, dtype, asked)
-    settings = {
+    settings: dict[str, Any] = {
         "temperature": temperature,
         "top_p": top_p,
         "top_k": top_k,
-        "max_new_tokens": max_new_tokens or judge.max_new_tokens,
+        "max_new_tokens": judge.max_new_tokens if max_new_tokens is None else max_new_tokens,
     }
-    config = _config(judge, answering, asked, chosen, seeds, settings, items, source)
-    run = Run(out or _own_folder(config), config, _environment(batch_size, source))
-    _generate(run, answering, judge, asked, chosen, seeds, settings, items, batch_size, progress)
+    for seed in seeds:
+        Settings(**settings, seed=seed)  # refuses what cannot be used now, not after the loading
+    items, warnings = _items(judge, source, lenient)
+    answering = _loaded(model, device, dtype, asked)
+    plan = _Plan(judge, asked, chosen, tuple(seeds), settings, source, tuple(items), batch_size)
+    config = _config(plan, answering)
+    run = Run(out or _own_folder(config), config, _environment(plan))
+    _generate(run, plan, answering, progress)
     texts = {
         method: {
             seed: [run.answers[method, seed, item.id]["text"] for item in items] for seed in seeds
@@ -189,36 +219,27 @@ def _loaded(model: Model | str | Path | None, device: str, dtype: str, asked: Pr
     return model
 
 
-def _config(
-    judge: Benchmark,
-    model: Model,
-    asked: Preset,
-    chosen: Mapping[str, decoding.Method],
-    seeds: Sequence[int],
-    settings: Mapping[str, Any],
-    items: Sequence[Item],
-    source: Source,
-) -> dict[str, Any]:
+def _config(plan: _Plan, model: Model) -> dict[str, Any]:
     """All that the answers and their scores depend on."""
     first = next(model.hf_model.parameters())
     return {
-        "benchmark": judge.name,
+        "benchmark": plan.judge.name,
         # A folder by its own name: where it lies on this machine changes no answer.
         "model": Path(model.name).name if Path(model.name).is_dir() else model.name,
         "revision": model.revision,
         "weights_sha256": weights_hash(model.hf_model.state_dict()),
         "dtype": str(first.dtype).removeprefix("torch."),
         "device": first.device.type,
-        "preset": asked.name,
-        "parser": source.parser if judge.name == "pope" else None,
-        "methods": {spec: {"name": m.name, **m.parameters} for spec, m in chosen.items()},
-        "seeds": list(seeds),
-        "settings": dict(settings),
+        "preset": plan.preset.name,
+        "parser": plan.source.parser if plan.judge.name == "pope" else None,
+        "methods": {spec: {"name": m.name, **m.parameters} for spec, m in plan.methods.items()},
+        "seeds": list(plan.seeds),
+        "settings": dict(plan.settings),
         "dataset": {
-            "name": _dataset_name(source),
-            "sha256": dataset_hash(items),
-            "items": len(items),
-            "images": len({item.image_id for item in items}),
+            "name": _dataset_name(plan.source),
+            "sha256": dataset_hash(plan.items),
+            "items": len(plan.items),
+            "images": len({item.image_id for item in plan.items}),
         },
         "versions": {name: version(name) for name in ("secondsight", "torch", "transformers")},
     }
@@ -238,68 +259,45 @@ def _own_folder(config: Mapping[str, Any]) -> Path:
     return Path("runs") / f"{config['benchmark']}-{data}-{digest[:8]}"
 
 
-def _environment(batch_size: int, source: Source) -> dict[str, Any]:
+def _environment(plan: _Plan) -> dict[str, Any]:
     """What is worth knowing but does not change answers."""
     return {
         "machine": platform.platform(),
         "python": platform.python_version(),
         "processors": os.cpu_count(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "batch_size": batch_size,
-        "strategy": source.strategy if source.dataset is not None else None,
+        "batch_size": plan.batch_size,
+        "strategy": plan.source.strategy if plan.source.dataset is not None else None,
     }
 
 
-def _generate(
-    run: Run,
-    model: Model,
-    judge: Benchmark,
-    asked: Preset,
-    chosen: Mapping[str, decoding.Method],
-    seeds: Sequence[int],
-    settings: Mapping[str, Any],
-    items: Sequence[Item],
-    batch_size: int,
-    progress: bool,
-) -> None:
+def _generate(run: Run, plan: _Plan, model: Model, progress: bool) -> None:
     """Answers what is not answered yet.
 
     The batches are the same in an uninterrupted run and in one that goes on: a batch that was
     half written is computed whole again, so that rounding cannot differ.
     """
     with _bar(progress) as bar:
-        task = bar.add_task("", total=len(chosen) * len(seeds) * len(items))
-        for method, seed, batch in _batches(chosen, seeds, items, batch_size):
+        task = bar.add_task("", total=len(plan.methods) * len(plan.seeds) * len(plan.items))
+        for method, seed, batch in plan.batches():
             keys: list[Key] = [(method, seed, item.id) for item in batch]
             if not all(key in run.answers for key in keys):
                 bar.update(task, description=method)
-                samples = [
-                    Sample(item.image, asked.question(item.question, judge.name), id=item.id)
-                    for item in batch
-                ]
                 # What earlier batches left there was rounded in their company: with it, a run that
                 # goes on could differ from one that was never interrupted.
                 model.prefixes.clear()
                 answers = model.answer_batch(
-                    samples, method=method, seed=seed, batch_size=batch_size, **settings
+                    [plan.sample(item) for item in batch],
+                    method=method,
+                    seed=seed,
+                    batch_size=plan.batch_size,
+                    **plan.settings,
                 )
                 run.append(
                     (key, _line(item, answer))
                     for key, item, answer in zip(keys, batch, answers, strict=True)
                 )
             bar.advance(task, len(batch))
-
-
-def _batches(
-    chosen: Mapping[str, decoding.Method],
-    seeds: Sequence[int],
-    items: Sequence[Item],
-    batch_size: int,
-) -> Iterator[tuple[str, int, Sequence[Item]]]:
-    for method in chosen:
-        for seed in seeds:
-            for start in range(0, len(items), batch_size):
-                yield method, seed, items[start : start + batch_size]
 
 
 def _line(item: Item, answer: Answer) -> dict[str, Any]:
