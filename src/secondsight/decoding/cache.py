@@ -138,6 +138,11 @@ class SlotCache(Cache):
             self.capacity = window.stop + max(_SPARE_SLOTS, self.capacity // 2)
         self.window = window
 
+    @property
+    def is_initialized(self) -> bool:
+        """Whether the window's rows have been read before, which PaliGemma's mask depends on."""
+        return self.window.offset > self.window.start
+
     def copy_out(self, row: int, slots: slice) -> KeysValues:
         """Copies of one row's keys and values in some slots, layer by layer."""
         return [

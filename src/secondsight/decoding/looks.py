@@ -44,10 +44,11 @@ class Looks:
         riders = self._riders()
         wanted = rows.rows_of([0], range(rows.samples)) + rows.rows_of(self._others, riders)
         logits, output = rows.advance(wanted, **options)
-        look = Look(self, index, logits[: rows.samples], output)
-        if riders:
-            look.learn(riders, logits[rows.samples :])
-        if rows.views > 1:
+        original, others = logits[: rows.samples], logits[rows.samples :]
+        look = Look(self, index, original, riders, others, output)
+        if rows.views > 1 and self._schedule.reads_everything:
+            look.wake(range(rows.samples))
+        elif rows.views > 1:
             undecided = self._method.undecided(look.original, look.plausible, index).tolist()
             look.wake([sample for sample, open_ in enumerate(undecided) if open_])
             self._schedule.saw(sum(undecided) / len(undecided))
@@ -56,8 +57,8 @@ class Looks:
     def _riders(self) -> list[int]:
         """The samples whose other views are read together with the original."""
         rows = self._rows
-        samples = range(rows.samples if rows.views > 1 else 0)
-        if self._schedule.reads_everything:
+        samples = range(rows.samples)
+        if rows.views == 1 or self._schedule.one_pass:
             return list(samples)
         if not self._schedule.together:
             return []
@@ -86,6 +87,14 @@ class Looks:
 class Look:
     """What one step saw, and what follows from it.
 
+    Args:
+        looks: Where it comes from.
+        index: How many tokens have been generated.
+        original: The original view's raw logits.
+        riders: The samples whose other views were read as well.
+        others: Their logits: views - 1 blocks of their rows.
+        output: The model's output of the pass that read the original view.
+
     Attributes:
         original: The original view's raw logits, float32 of shape (samples, vocabulary).
         plausible: Which tokens have a chance, bool of that shape, or None for all.
@@ -93,45 +102,49 @@ class Look:
     """
 
     def __init__(
-        self, looks: Looks, index: int, original: torch.Tensor, output: ModelOutput
+        self,
+        looks: Looks,
+        index: int,
+        original: torch.Tensor,
+        riders: Sequence[int],
+        others: torch.Tensor,
+        output: ModelOutput,
     ) -> None:
         self._looks = looks
         self._index = index
         self.original = original
         self.output = output
         self.plausible = looks.method.plausible(original)
-        self._others: dict[int, torch.Tensor] = {}
-        if looks.views == 1:
-            self.learn(range(len(original)), original[:0])
+        self._known = list(riders)
+        self._others = self._by_view(others, len(riders))
 
-    def learn(self, samples: Sequence[int], logits: torch.Tensor) -> None:
-        """Take in the other views' logits of some samples: views - 1 blocks of their rows."""
-        by_sample = logits.view(self._looks.views - 1, len(samples), self.original.shape[-1])
-        for place, sample in enumerate(samples):
-            self._others[sample] = by_sample[:, place]
+    def _by_view(self, logits: torch.Tensor, samples: int) -> torch.Tensor:
+        return logits.view(self._looks.views - 1, samples, self.original.shape[-1])
 
     def wake(self, samples: Sequence[int]) -> None:
         """Read the other views of these samples, unless that has been done."""
-        missing = [sample for sample in samples if sample not in self._others]
-        if missing:
-            self.learn(missing, self._looks.read(missing))
+        known = set(self._known)
+        missing = [sample for sample in samples if sample not in known]
+        if missing and self._looks.views > 1:
+            found = self._by_view(self._looks.read(missing), len(missing))
+            self._others = torch.cat([self._others, found], dim=1)
+            self._known += missing
 
-    def logits(self, samples: Sequence[int]) -> torch.Tensor:
-        """All views' raw logits of samples that are known, (views, samples, vocabulary)."""
-        original = self.original[list(samples)].unsqueeze(0)
-        if self._looks.views == 1:
-            return original
-        others = torch.stack([self._others[sample] for sample in samples], dim=1)
-        return torch.cat([original, others])
+    def logits(self) -> torch.Tensor:
+        """All views' raw logits of the samples that are known, (views, known, vocabulary)."""
+        complete = self._known == list(range(len(self.original)))
+        original = self.original if complete else self.original[self._known]
+        return torch.cat([original.unsqueeze(0), self._others])
 
     def combined(self) -> torch.Tensor:
         """Scores before plausibility; the original's logits where nothing else can matter."""
-        known = sorted(self._others)
-        if len(known) == len(self.original):
-            return self._looks.method.combine(self.logits(known), self._index)
+        if not self._known:
+            return self.original.clone()
+        known = self._looks.method.combine(self.logits(), self._index)
+        if self._known == list(range(len(self.original))):
+            return known
         combined = self.original.clone()
-        if known:
-            combined[known] = self._looks.method.combine(self.logits(known), self._index)
+        combined[self._known] = known
         return combined
 
     def scores(self, process: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
@@ -163,6 +176,4 @@ class Look:
 
     def as_step(self, samples: list[int], scores: torch.Tensor, tokens: torch.Tensor) -> Step:
         """This look for an observer; every view must have been read."""
-        everyone = range(len(self.original))
-        logits = self.logits(everyone)
-        return Step(self._index, samples, logits, self.plausible, scores, tokens)
+        return Step(self._index, samples, self.logits(), self.plausible, scores, tokens)

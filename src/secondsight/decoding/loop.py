@@ -65,9 +65,9 @@ def decode(
         schedule: ``auto``, ``joint`` or ``lazy``: when the views are read. The answer is the same.
         observer: Called with every step; makes every view be read at every step.
         stop_strings: As `generate`'s; needs a model loaded by `secondsight.load`.
-        view_inputs: The inputs of every view and sample, the original first, in place of `views` and
-            of what `generate` was given besides ids; images are then encoded only when read.
-        prefixes: Which beginnings of the prompts in `view_inputs` are shared, and where they are kept.
+        view_inputs: The inputs of every view and sample, the original first, in place of `views`
+            and of what `generate` was given besides ids; images are then encoded when read.
+        prefixes: Which beginnings of the prompts in `view_inputs` are shared, and where they are.
         **model_kwargs: Passed by `generate`: the original view's other inputs.
 
     Returns:
@@ -84,7 +84,10 @@ def decode(
         stopping_criteria = StoppingCriteriaList([*stopping_criteria, criterion])
     chosen = create(method)
     original = _original(input_ids, model_kwargs)
-    all_views: Sequence[ViewInputs] = view_inputs or [original, *_others(views, len(input_ids), chosen)]
+    all_views: Sequence[ViewInputs] = view_inputs or [
+        original,
+        *_others(views, len(input_ids), chosen),
+    ]
     rows = Rows(
         model,
         all_views,

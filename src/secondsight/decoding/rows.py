@@ -343,7 +343,7 @@ def _row_state(
         if key == "attention_mask":
             tail = values.new_ones((values.shape[0], max_new_tokens))
         elif key == "token_type_ids":
-            tail = values[:, -1:].expand(-1, max_new_tokens)
+            tail = _next_token_types(model, values).expand(-1, max_new_tokens)
         else:
             tail = values.new_zeros((values.shape[0], max_new_tokens))
         state[key] = torch.cat([values, tail], dim=-1)
@@ -352,6 +352,13 @@ def _row_state(
     ahead = torch.arange(1, max_new_tokens + 1, device=prompt.device)
     state["position_ids"] = torch.cat([prompt, prompt[..., -1:] + ahead], dim=-1)
     return state
+
+
+def _next_token_types(model: PreTrainedModel, prompt: torch.Tensor) -> torch.Tensor:
+    """The token type of a generated token; not every family repeats the prompt's last one."""
+    kwargs = {"token_type_ids": prompt}
+    kwargs = model._update_model_kwargs_for_generation(ModelOutput(), kwargs)
+    return kwargs["token_type_ids"][:, -1:]
 
 
 def _positions(model: PreTrainedModel, group: ModelInputs) -> torch.Tensor:

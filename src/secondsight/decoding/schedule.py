@@ -25,9 +25,13 @@ class Schedule:
     """Decides, step by step, whether the views ride along with the original.
 
     Args:
-        name: ``joint``: always. ``lazy``: never, they catch up when needed. ``auto``: once they
-            have been needed, for as long as they keep being needed.
+        name: ``joint``: always, from the first step on. ``lazy``: never, they catch up when
+            needed. ``auto``: once they have been needed, for as long as they keep being needed.
         watched: Whether every view's logits are asked for at every step.
+
+    Attributes:
+        one_pass: Whether all views are read in one forward pass, prompts included.
+        reads_everything: Whether every view is read at every step.
 
     Raises:
         UnsupportedError: No schedule has that name.
@@ -36,18 +40,15 @@ class Schedule:
     def __init__(self, name: str, *, watched: bool) -> None:
         if name not in SCHEDULES:
             raise UnsupportedError(f"No schedule is called {name!r}.{nearest(name, SCHEDULES)}")
-        self._name = "joint" if watched else name
+        self.one_pass = name == "joint"
+        self.reads_everything = self.one_pass or watched
+        self._lazy = name == "lazy" and not watched
         self._needed = 0.5
-
-    @property
-    def reads_everything(self) -> bool:
-        """Whether every view is read from the first step on."""
-        return self._name == "joint"
 
     @property
     def together(self) -> bool:
         """Whether the views that are up to date ride along in this step."""
-        return self.reads_everything or (self._name == "auto" and self._needed >= _WORTH_IT)
+        return self.reads_everything or (not self._lazy and self._needed >= _WORTH_IT)
 
     def saw(self, share: float) -> None:
         """Take note of the share of samples whose outcome depended on the views."""
