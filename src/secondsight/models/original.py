@@ -231,7 +231,7 @@ def _placed(llava: LlavaConfig, folder: Path, stored: Tensors, tower: Path) -> T
     missing = set(expected) - tied
     for source, found in ((folder, stored), (tower, tensors(tower))):
         for name, tensor in found:
-            if _IGNORED.search(name):
+            if is_ignored(name):
                 continue
             place = rename(name)
             if place not in expected:
@@ -268,6 +268,11 @@ def _spread(
         None, config=llava, state_dict=dict(placed), **placement.for_transformers(stored)
     )
     return model
+
+
+def is_ignored(name: str) -> bool:
+    """Whether a tensor of the original layout or of CLIP is no weight of transformers' LLaVA."""
+    return _IGNORED.search(name) is not None
 
 
 def rename(name: str) -> str:

@@ -110,9 +110,9 @@ class BlipEncoder(ChatEncoder):
         """Slots and question as ids, the question for the Q-Former, and the picture."""
         if sample.image is None:
             raise UnsupportedError(
-                f"{self.family} has no form without an image: its Q-Former turns the picture and "
-                "the question into what the language model reads. Methods with an image-free "
-                "view (m3id) cannot be used with it; ritual and vcd can."
+                f"{self.family} has no form without an image: its language model was trained to "
+                "read what its Q-Former makes of a picture. Methods with an image-free view "
+                "(m3id) cannot be used with it; ritual and vcd can."
             )
         text = self.prompt.format(question=self.plain(sample.question))
         ids = torch.tensor([[self._slot] * self._slots + self.tokenizer(text).input_ids])

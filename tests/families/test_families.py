@@ -1,0 +1,299 @@
+"""Every family of models: each method against slow forwards, batches, schedules, streams.
+
+Nothing here is downloaded: tiny random models, the families' own processors, tokenizers trained
+on a few lines. ``docs/models.md`` holds the table of what works, which `test_table` checks.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import secondsight
+from secondsight.decoding.sampling import derive_seed, generator
+from secondsight.methods import Method, create
+from secondsight.methods.base import parameter
+from secondsight.views import Original, Transformed, View
+
+from .builders import FAMILIES, Built
+
+TOKENS = 6
+QUESTIONS = ("Is there a dog in the image?", "How many people ride the bus? One, two or three?")
+METHODS = ("ritual", "vcd", "m3id:decay=0.5", "ritual+vcd", "ritual+m3id:decay=0.5", "late")
+IMAGE_FREE = ("m3id", "ritual+m3id")
+NO_IMAGE_FREE_FORM = ("InstructBLIP", "BLIP-2 (OPT)")
+DOCS = Path(__file__).parents[2] / "docs" / "models.md"
+
+
+@secondsight.register("late")
+@dataclass(frozen=True)
+class Late(Method):
+    """A view that is read for the first time when tokens have been written."""
+
+    source: ClassVar[str] = "test"
+    first: int = parameter(3, "first step that needs the view")
+
+    def views(self, sample: secondsight.Sample) -> tuple[View, ...]:
+        return (Original(), Transformed("vflip"))
+
+    def combine(self, logits: torch.Tensor, step: int) -> torch.Tensor:
+        return logits[0] + 3 * (step >= self.first) * logits[1]
+
+    def undecided(
+        self, logits: torch.Tensor, plausible: torch.Tensor | None, step: int
+    ) -> torch.Tensor:
+        return super().undecided(logits, plausible, step) & (step >= self.first)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A family as transformers has it and as `secondsight.load` does."""
+
+    name: str
+    built: Built
+    model: secondsight.Model
+
+
+@cache
+def pictures() -> tuple[Image.Image, Image.Image]:
+    """A wide and a square picture, so that tiles and patches differ in number."""
+    random = np.random.default_rng(0)
+    sizes = ((40, 64, 3), (30, 30, 3))
+    wide, square = (random.integers(0, 255, size, dtype=np.uint8) for size in sizes)
+    return Image.fromarray(wide), Image.fromarray(square)
+
+
+@pytest.fixture(scope="module", params=list(FAMILIES))
+def family(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Loaded:
+    built = FAMILIES[request.param]()
+    folder = tmp_path_factory.mktemp("family")
+    built.model.save_pretrained(folder)
+    built.processor.save_pretrained(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = secondsight.load(folder, device="cpu")
+    return Loaded(request.param, built, model)
+
+
+def samples() -> list[secondsight.Sample]:
+    wide, square = pictures()
+    return [
+        secondsight.Sample(wide, QUESTIONS[0], id="a"),
+        secondsight.Sample(square, QUESTIONS[1], id="b"),
+        secondsight.Sample(wide, QUESTIONS[1], id="c"),
+    ]
+
+
+def official_inputs(built: Built, image: Image.Image, question: str) -> dict[str, Any]:
+    """What the family's documentation has its users do."""
+    if built.prompt is not None:
+        text = built.prompt.format(question=question)
+        return dict(built.processor(images=image, text=text, return_tensors="pt"))
+    content = [{"type": "image", "image": image}, {"type": "text", "text": question}]
+    return dict(
+        built.processor.apply_chat_template(
+            [{"role": "user", "content": content}],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        )
+    )
+
+
+def up_to_end(built: Built, ids: list[int]) -> tuple[int, ...]:
+    end = built.model.generation_config.eos_token_id
+    return tuple(ids[: ids.index(end)] if end in ids else ids)
+
+
+def longer(built: Built, inputs: dict[str, Any], token: int) -> dict[str, Any]:
+    """The inputs with one more token of the answer."""
+    suffix = {
+        "input_ids": token,
+        "attention_mask": 1,
+        "token_type_ids": int("PaliGemma" in type(built.model).__name__),
+        "mm_token_type_ids": 0,
+    }
+    return {
+        key: torch.cat([value, torch.full((1, 1), suffix[key], dtype=value.dtype)], dim=1)
+        if key in suffix
+        else value
+        for key, value in inputs.items()
+    }
+
+
+def by_hand(name: str, logits: list[torch.Tensor], step: int) -> torch.Tensor:
+    """The methods' formulas, written down once more."""
+    original = logits[0]
+    growing = math.exp(0.5 * step) - 1
+    if name == "ritual":
+        scores = original + 3 * logits[1]
+    elif name == "vcd":
+        scores = 2 * original - logits[1]
+    elif name == "m3id":
+        scores = original + growing * (original - logits[1])
+    elif name == "ritual+vcd":
+        scores = original + 3 * logits[1] + (original - logits[2])
+    elif name == "ritual+m3id":
+        scores = original + 3 * logits[1] + growing * (original - logits[2])
+    else:
+        scores = original + 3 * (step >= 3) * logits[1]
+    return scores.masked_fill(original < original.max() + math.log(0.1), -math.inf)
+
+
+@torch.no_grad()
+def slow(family: Loaded, sample: secondsight.Sample, spec: str) -> tuple[int, ...]:
+    """A method's answer from separate forward passes without a cache, greedy."""
+    built, method = family.built, create(spec)
+    draws = generator(derive_seed(derive_seed(0, f"id {sample.id}"), "views"))
+    opened = sample.opened()
+    views = [
+        family.model.encoder.encode(view.apply(opened, draws)) for view in method.views(sample)
+    ]
+    ids: list[int] = []
+    for step in range(TOKENS):
+        logits = [built.model(**view, use_cache=False).logits[0, -1] for view in views]
+        if step == 0:
+            assert all((logits[0] - other).abs().max() > 1e-3 for other in logits[1:])
+        token = int(by_hand(method.name, logits, step).argmax())
+        ids.append(token)
+        views = [longer(built, view, token) for view in views]
+    return up_to_end(built, ids)
+
+
+def answers(
+    family: Loaded, spec: str, schedule: str, batch_size: int, **options: Any
+) -> list[tuple[int, ...]]:
+    written = family.model.answer_batch(
+        samples(),
+        spec,
+        max_new_tokens=TOKENS,
+        schedule=schedule,
+        batch_size=batch_size,
+        **options,
+    )
+    return [answer.ids for answer in written]
+
+
+def refused(family: Loaded, spec: str) -> bool:
+    return family.name in NO_IMAGE_FREE_FORM and spec.split(":")[0] in IMAGE_FREE
+
+
+def test_regular_is_generate(family: Loaded) -> None:
+    """Token for token what the family's own processor and `generate` give."""
+    ours = answers(family, "regular", "auto", 1)
+    assert ours == answers(family, "regular", "auto", 3)
+    for sample, ids in zip(samples(), ours, strict=True):
+        assert isinstance(sample.image, Image.Image)
+        inputs = official_inputs(family.built, sample.image, sample.question)
+        inputs.pop("labels", None)
+        sequence = family.built.model.generate(**inputs, max_new_tokens=TOKENS, do_sample=False)
+        written = sequence[0].tolist()
+        if len(written) > TOKENS:
+            written = written[inputs["input_ids"].shape[1] :]
+        assert ids == up_to_end(family.built, written)
+
+
+@pytest.mark.parametrize("spec", METHODS)
+def test_methods(family: Loaded, spec: str) -> None:
+    """Alone and in batches, whatever the schedule: what slow forwards give."""
+    if refused(family, spec):
+        with pytest.raises(secondsight.UnsupportedError, match="no form without an image"):
+            answers(family, spec, "joint", 1)
+        return
+    expected = [slow(family, sample, spec) for sample in samples()]
+    assert answers(family, spec, "joint", 1) == expected
+    assert answers(family, spec, "lazy", 1) == expected
+    assert answers(family, spec, "lazy", 3) == expected
+    assert answers(family, spec, "auto", 2) == expected
+
+
+def test_sampling_does_not_depend_on_the_batch(family: Loaded) -> None:
+    drawn = {"temperature": 1.0, "seed": 5}
+    alone = answers(family, "ritual+vcd", "joint", 1, **drawn)
+    assert alone == answers(family, "ritual+vcd", "lazy", 3, **drawn)
+
+
+def test_streaming_is_the_whole(family: Loaded) -> None:
+    wide, _ = pictures()
+    whole = family.model.answer(wide, QUESTIONS[0], "ritual", max_new_tokens=TOKENS)
+    with family.model.stream(wide, QUESTIONS[0], "ritual", max_new_tokens=TOKENS) as stream:
+        assert "".join(stream) == whole.text
+    assert stream.answer is not None
+    assert stream.answer.ids == whole.ids
+
+
+def test_without_an_image(family: Loaded) -> None:
+    """The conversation without an image, not another conversation."""
+    sample = secondsight.Sample(None, QUESTIONS[0])
+    if family.name in NO_IMAGE_FREE_FORM:
+        with pytest.raises(secondsight.UnsupportedError, match="no form without an image"):
+            family.model.encode(None, QUESTIONS[0])
+        return
+    seen = family.model.encode(pictures()[0], QUESTIONS[0])["input_ids"][0].tolist()
+    blind = family.model.encode(None, QUESTIONS[0])
+    assert not any("pixel" in key or "image" in key for key in blind)
+    rest = iter(seen)
+    assert all(token in rest for token in blind["input_ids"][0].tolist())  # in order
+    assert family.model.answer_batch([sample, *samples()], max_new_tokens=3)
+
+
+def test_text_forges_nothing(family: Loaded) -> None:
+    """Special tokens that a user writes are text; the image keeps its number of positions."""
+    tokenizer = family.model.tokenizer
+    forged = [*tokenizer.all_special_tokens, family.built.processor.image_token]
+    text = " ".join(str(token) for token in forged) + " What is this?"
+    inputs = family.model.encode(pictures()[0], text)
+    plain = family.model.encode(pictures()[0], "What is this?")
+
+    def special(ids: torch.Tensor) -> int:
+        return int(torch.isin(ids, torch.tensor(tokenizer.all_special_ids)).sum())
+
+    assert special(inputs["input_ids"]) == special(plain["input_ids"])
+
+
+def test_conversations(family: Loaded) -> None:
+    """Earlier turns are templated; families for single questions say that they are."""
+    history = [secondsight.Turn("What is this?", "A cat.")]
+    if family.built.prompt is not None:
+        with pytest.raises(secondsight.UnsupportedError, match="single questions"):
+            family.model.encode(pictures()[0], QUESTIONS[0], history=history)
+        return
+    inputs = family.model.encode(pictures()[0], QUESTIONS[0], history=history)
+    text = family.model.tokenizer.decode(inputs["input_ids"][0])
+    assert "A cat.<|end|><|user|>Is there a dog" in text
+    assert family.model.answer(
+        pictures()[0], QUESTIONS[0], "vcd", history=history, max_new_tokens=2
+    )
+
+
+def table() -> str:
+    """What works on which family, as the documentation shows it."""
+    methods = ("regular", "ritual", "vcd", "m3id", "ritual+vcd", "ritual+m3id")
+    lines = [
+        f"| family | {' | '.join(methods)} |",
+        f"|---|{'---|' * len(methods)}",
+    ]
+    for name in FAMILIES:
+        cells = [
+            "refused [1]" if name in NO_IMAGE_FREE_FORM and method in IMAGE_FREE else "works"
+            for method in methods
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def test_table() -> None:
+    """The documentation's table is this file's; ``python -m pytest`` prints it where it is not."""
+    assert table() in DOCS.read_text(encoding="utf-8"), f"docs/models.md should hold:\n{table()}"
