@@ -27,8 +27,8 @@ def register(name: str) -> Callable[[M], M]:
 
     def add(method: M) -> M:
         taken = _METHODS.get(name)
-        if taken is not None and taken.__qualname__ != method.__qualname__:
-            raise MethodError(f"The method name {name!r} is taken by {taken.__qualname__}.")
+        if taken is not None and _home(taken) != _home(method):
+            raise MethodError(f"The method name {name!r} is taken by {'.'.join(_home(taken))}.")
         if not (isinstance(method, type) and issubclass(method, Method)):
             raise MethodError(f"{method!r} is not a subclass of secondsight.Method.")
         if "__dataclass_params__" not in vars(method) or not method.__dataclass_params__.frozen:  # type: ignore[attr-defined]
@@ -38,6 +38,11 @@ def register(name: str) -> Callable[[M], M]:
         return method
 
     return add
+
+
+def _home(method: type[Method]) -> tuple[str, str]:
+    """Where a class is from: a notebook's cell may define it again, another file may not."""
+    return method.__module__, method.__qualname__
 
 
 def names() -> list[str]:
