@@ -13,11 +13,11 @@ from secondsight.models.hub import Checkpoint
 _EMBEDDING_FILES: Final = ("modules.json", "config_sentence_transformers.json")
 
 _KINDS: Final = (
-    ("a text-only model", ("CAUSAL_LM", "MASKED_LM", "SEQ_TO_SEQ_CAUSAL_LM")),
     ("an audio model", ("SPEECH_SEQ_2_SEQ", "AUDIO_CLASSIFICATION", "CTC", "TEXT_TO_SPECTROGRAM")),
+    ("a text-only model", ("CAUSAL_LM", "MASKED_LM", "SEQ_TO_SEQ_CAUSAL_LM")),
     ("an image model that does not write", ("IMAGE_CLASSIFICATION", "OBJECT_DETECTION")),
 )
-"""Kinds of models, and transformers' lists of them."""
+"""Kinds of models, and transformers' lists of them; some are in several (Whisper can write)."""
 
 
 def refuse_other_kinds(
