@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import sentencepiece
 import torch
+from hypothesis import settings
 from PIL import Image
 from safetensors.torch import save_file
 from transformers import (
@@ -30,6 +31,8 @@ import secondsight
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 torch.set_num_threads(1)
+settings.register_profile("unhurried", deadline=None)  # speed is not what tests are about
+settings.load_profile("unhurried")
 
 
 def _shared(name: str) -> Path:

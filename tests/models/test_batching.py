@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -27,7 +28,7 @@ def test_every_sample_once_and_pictures_together(found: list[Sample], batch_size
     assert sorted(numbers) == list(range(len(found)))
     if len(found) <= 16 * batch_size:  # one window
         pictures = [found[number].image for number in numbers]
-        changes = sum(a != b for a, b in zip(pictures, pictures[1:], strict=False))
+        changes = sum(a != b for a, b in itertools.pairwise(pictures))
         assert changes == max(len(set(pictures)) - 1, 0)
 
 
