@@ -470,11 +470,13 @@ class Model:
         inputs = [[self._to_device(one) for one in view] for view in by_view]
         prompts = join([{"input_ids": one["input_ids"]} for one in inputs[0]], self._pad_id)
         width = prompts["input_ids"].shape[1]
-        longest = max(one["input_ids"].shape[1] for view in inputs for one in view)
-        room = self.encoder.context_length - longest
+        rooms = [
+            self.encoder.context_length - max(one["input_ids"].shape[1] for one in views)
+            for views in zip(*inputs, strict=True)
+        ]
         recorder = EvidenceRecorder(self.tokenizer, batch[0].names, len(batch))
         clock = _FirstToken()
-        stopping = StoppingCriteriaList([clock, *criteria])
+        stopping = StoppingCriteriaList([clock, _ContextEnd(rooms, width), *criteria])
         if settings.stop:
             stopping.append(StopStringCriteria(self.tokenizer, list(settings.stop)))
         start = time.perf_counter()
@@ -491,14 +493,15 @@ class Model:
             observer=recorder if evidence else observer,
             streamer=streamer,
             stopping_criteria=stopping,
-            max_new_tokens=min(settings.max_new_tokens, room),
+            max_new_tokens=min(settings.max_new_tokens, max(rooms)),
             **settings.for_generate(),
         )
         seconds = time.perf_counter() - start
         first = (clock.time or start) - start
         answers = []
         for place, encoded in enumerate(batch):
-            ids, reason = self._finish(sequences[place, width:].tolist(), settings.stop)
+            written = sequences[place, width : width + rooms[place]].tolist()
+            ids, reason = self._finish(written, settings.stop)
             answers.append(
                 Answer(
                     text=until_stop(read(self.tokenizer, ids), settings.stop),
@@ -587,6 +590,17 @@ class _FirstToken(StoppingCriteria):
     def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
         self.time = self.time or time.perf_counter()
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+
+class _ContextEnd(StoppingCriteria):
+    """Ends each sample where its own context does, whatever its neighbours' lengths."""
+
+    def __init__(self, rooms: Sequence[int], width: int) -> None:
+        self._rooms = torch.tensor(rooms)
+        self._width = width
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        return (input_ids.shape[1] - self._width >= self._rooms).to(input_ids.device)
 
 
 def _as_sample(sample: Sample | tuple[ImageSource | None, str]) -> Sample:
