@@ -194,6 +194,7 @@ class Scenes(IterableDataset[dict[str, torch.Tensor]]):
         first: First step, to go on where a run stopped.
         text: Whether to add conversations to the pictures.
         unknown: Share of pictures without stickers.
+        part: Which of the equal parts of each batch to yield, and how many there are.
     """
 
     def __init__(
@@ -204,7 +205,11 @@ class Scenes(IterableDataset[dict[str, torch.Tensor]]):
         first: int = 0,
         text: bool = True,
         unknown: float = 0.05,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
+        if batch % part[1]:
+            raise ValueError(f"a batch of {batch} cannot be cut into {part[1]} equal parts")
+        self.part = part
         self.shape = shape
         self.batch = batch
         self.seed = seed
@@ -218,8 +223,10 @@ class Scenes(IterableDataset[dict[str, torch.Tensor]]):
         packer = Packer(self.shape)
         step = self.first + offset
         while True:
-            count = self.batch if self.text else self.batch // 2
-            rows = [self._row(packer, step * self.batch + i) for i in range(count)]
+            index, parts = self.part
+            count = self.batch // parts
+            start = step * self.batch + index * count
+            rows = [self._row(packer, start + i) for i in range(count if self.text else count // 2)]
             if not self.text:  # drawing a crowd is dear, its mirror image costs nothing
                 rows += [self._mirrored(row) for row in rows]
             yield {k: torch.from_numpy(np.stack([row[k] for row in rows])) for k in rows[0]}

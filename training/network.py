@@ -120,6 +120,19 @@ class Trainee(nn.Module):
         out: Tensor = model.language_model.norm(x)
         return out
 
+    def word_loss(self, features: Tensor, targets: Tensor, words: Tensor) -> Tensor:
+        """How far the projected patches are from the words for what they show.
+
+        Read off by the model's own output head, so that a patch of a dog comes to lie near the
+        word "dog", where attention finds it. `words` is (categories, vocabulary), each row the
+        shares of a name's tokens.
+        """
+        category = targets[:, 0]
+        shown = category > 0
+        projected = self.llava.model.multi_modal_projector(features[shown])
+        hidden = self.llava.model.language_model.norm(projected)
+        return F.cross_entropy(self.llava.lm_head(hidden).float(), words[category[shown] - 1])
+
     def text_loss(
         self, hidden: Tensor, labels: Tensor, decisive: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:

@@ -23,8 +23,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from secondsight.benchmarks.stickers.catalog import CATEGORIES
+
 from .data import Packer, Scenes, Shape
+from .matching import match_words
 from .network import Trainee
+from .tokenizer import VOCABULARY
+
+#: By this step of talking, patches lie near their words.
+MATCHING_STEP = 300
 
 
 @dataclass(frozen=True)
@@ -61,8 +68,11 @@ def stages(see: float, talk: float) -> tuple[Stage, Stage]:
 class Trainer:
     """The model in bfloat16, its weights in float32, their average, and where training stands."""
 
-    def __init__(self, shape: Shape, seed: int, compiled: bool) -> None:
+    def __init__(
+        self, shape: Shape, seed: int, compiled: bool, rank: int = 0, world: int = 1
+    ) -> None:
         torch.manual_seed(seed)
+        self.rank, self.world = rank, world
         self.shape = shape
         self.seed = seed
         self.packer = Packer(shape)
@@ -91,6 +101,12 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), foreach=True)
         pieces = ("Yes", "No")
         self.decisive = torch.tensor([self.packer.sp.encode(p)[0] for p in pieces])
+        self.words = torch.zeros(len(CATEGORIES), VOCABULARY)
+        for row, category in zip(self.words, CATEGORIES, strict=True):
+            for text, share in ((category.name, 0.7), (category.plural, 0.3)):
+                tokens = self.packer.sp.encode(text)
+                for token in tokens:
+                    row[token] += share / len(tokens)
         self.stage, self.step, self.seconds = 0, 0, 0.0
         if compiled:
             self.model.see = torch.compile(self.model.see)  # type: ignore[method-assign]
@@ -112,15 +128,34 @@ class Trainer:
             "token_accuracy": right.float().mean().item(),
             "yes_no_accuracy": right[asked].float().mean().item(),
         }
-        return text + 0.5 * patch, log
+        words = self.model.word_loss(features, batch["targets"], self.words)
+        log["word_loss"] = words.item()
+        return text + 0.5 * patch + 0.3 * words, log
 
-    def update(self, loss: Tensor, rate: float, vision_rate: float, keep: float) -> None:
-        """One step of AdamW on the float32 weights, and of their average."""
+    def update(
+        self, loss: Tensor, rate: float, vision_rate: float, keep: float, seconds: float
+    ) -> None:
+        """One step of AdamW on the float32 weights, and of their average.
+
+        Gradients, and the first process's clock, are shared by all processes.
+        """
         for p in self.params:
             p.grad = None
         loss.backward()  # type: ignore[no-untyped-call]
-        for p, w in zip(self.params, self.master, strict=True):
-            w.grad = None if p.grad is None else p.grad.float()
+        used = [(p, w) for p, w in zip(self.params, self.master, strict=True) if p.grad is not None]
+        for w in self.master:
+            w.grad = None
+        clock = torch.tensor([seconds if self.rank == 0 else 0.0])
+        flat = torch.cat(
+            [clock, *(p.grad.float().flatten() for p, _ in used if p.grad is not None)]
+        )
+        if self.world > 1:
+            torch.distributed.all_reduce(flat)
+        self.seconds = flat[0].item()
+        start = 1
+        for _, w in used:
+            w.grad = flat[start : start + w.numel()].view_as(w) / self.world
+            start += w.numel()
         torch.nn.utils.clip_grad_norm_(self.master, 1.0, foreach=True)
         for group in self.optimizer.param_groups:
             group["lr"] = vision_rate if group["vision"] else rate
@@ -128,6 +163,19 @@ class Trainer:
         with torch.no_grad():
             torch._foreach_copy_(self.params, self.master)
             torch._foreach_lerp_(self.average, self.master, 1.0 - keep)
+
+    def start_matching(self) -> None:
+        """Sets two heads to find words among the patches; the same in every process."""
+        batch = next(iter(Scenes(self.shape, 24, self.seed + 99)))
+        trainee = Trainee(self.shape, self.packer.start)
+        with torch.no_grad():
+            torch._foreach_copy_(list(trainee.parameters()), self.master)
+        rows, query, key = match_words(trainee, batch["pixels"], batch["targets"], self.words)
+        prefix = "llava.model.language_model.layers.0.self_attn."
+        for name, value in (("q_proj.weight", query), ("k_proj.weight", key)):
+            place = self.names.index(prefix + name)
+            for weights in (self.master, self.average, self.params):
+                weights[place].data[rows] = value.to(weights[place].dtype)
 
     def state(self) -> dict[str, Any]:
         """All that is needed to go on."""
@@ -172,9 +220,11 @@ def run(trainer: Trainer, plan: tuple[Stage, ...], out: Path, every: int, unknow
             trainer.step,
             talk,
             unknown,
+            (trainer.rank, trainer.world),
         )
         loader = DataLoader(data, batch_size=None, num_workers=1, prefetch_factor=8)
-        saved = last = time.monotonic()
+        saved = time.monotonic()
+        last: float | None = None  # the first step compiles, and does not count
         sums: dict[str, float] = {}
         for batch in loader:
             progress = trainer.seconds / budget
@@ -182,13 +232,17 @@ def run(trainer: Trainer, plan: tuple[Stage, ...], out: Path, every: int, unknow
                 break
             shape = stage.final + (1 - stage.final) * 0.5 * (1 + math.cos(math.pi * progress))
             shape *= min(1.0, (trainer.step + 1) / stage.warmup)
+            if talk and trainer.step == MATCHING_STEP:
+                trainer.start_matching()
             loss, log = trainer.losses(batch, talk)
             keep = min(0.998, (trainer.step + 1) / (trainer.step + 10))
-            trainer.update(loss, stage.rate * shape, stage.vision_rate * shape, keep)
-            trainer.step += 1
             now = time.monotonic()
-            trainer.seconds += now - last
+            seconds = trainer.seconds + (now - last if last is not None else 0.0)
             last = now
+            trainer.update(loss, stage.rate * shape, stage.vision_rate * shape, keep, seconds)
+            trainer.step += 1
+            if trainer.rank > 0:
+                continue
             for key, value in log.items():
                 sums[key] = sums.get(key, 0.0) + value
             if trainer.step % every == 0:
@@ -205,10 +259,27 @@ def run(trainer: Trainer, plan: tuple[Stage, ...], out: Path, every: int, unknow
                 print(line, flush=True)
             if now - saved > 120:
                 save(trainer, checkpoint)
-                saved = last = time.monotonic()
+                saved = time.monotonic()
         trainer.stage, trainer.step, trainer.seconds = trainer.stage + 1, 0, 0.0
-        save(trainer, checkpoint)
-        save(trainer, out / f"after_{stage.name}.pt")
+        if trainer.rank == 0:
+            save(trainer, checkpoint)
+            save(trainer, out / f"after_{stage.name}.pt")
+
+
+def work(rank: int, args: argparse.Namespace) -> None:
+    """One of the processes: an equal part of every batch, on one thread."""
+    torch.set_num_threads(1)
+    if args.processes > 1:
+        torch.distributed.init_process_group(
+            "gloo",
+            init_method=f"tcp://127.0.0.1:{args.port}",
+            rank=rank,
+            world_size=args.processes,
+        )
+    trainer = Trainer(Shape(), args.seed, not args.no_compile, rank, args.processes)
+    if (args.out / "checkpoint.pt").exists():
+        trainer.restore(torch.load(args.out / "checkpoint.pt", weights_only=True))
+    run(trainer, stages(args.see, args.talk), args.out, args.every, args.unknown)
 
 
 def main() -> None:
@@ -218,19 +289,21 @@ def main() -> None:
     parser.add_argument("--see", type=float, default=16, help="minutes of the first stage")
     parser.add_argument("--talk", type=float, default=68, help="minutes of the second stage")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--processes", type=int, default=2, help="one per core; no thread ever waits for another"
+    )
+    parser.add_argument("--port", type=int, default=29517, help="where the processes meet")
     parser.add_argument("--every", type=int, default=20, help="steps between two log lines")
     parser.add_argument(
         "--unknown", type=float, default=0.05, help="share of pictures without stickers"
     )
     parser.add_argument("--no-compile", action="store_true")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(Shape(), args.seed, not args.no_compile)
-    if (args.out / "checkpoint.pt").exists():
-        trainer.restore(torch.load(args.out / "checkpoint.pt", weights_only=True))
-    run(trainer, stages(args.see, args.talk), args.out, args.every, args.unknown)
+    if args.processes > 1:
+        torch.multiprocessing.spawn(work, (args,), args.processes)  # type: ignore[no-untyped-call]
+    else:
+        work(0, args)
 
 
 if __name__ == "__main__":
