@@ -6,6 +6,7 @@ on a few lines. ``docs/models.md`` holds the table of what works, which `test_ta
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from dataclasses import dataclass
@@ -73,9 +74,7 @@ def pictures() -> tuple[Image.Image, Image.Image]:
 
 
 @pytest.fixture(scope="module", params=list(FAMILIES))
-def family(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Loaded:
+def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     built = FAMILIES[request.param]()
     folder = tmp_path_factory.mktemp("family")
     built.model.save_pretrained(folder)
@@ -276,6 +275,45 @@ def test_conversations(family: Loaded) -> None:
     assert family.model.answer(
         pictures()[0], QUESTIONS[0], "vcd", history=history, max_new_tokens=2
     )
+
+
+def test_instructblip_without_an_image_token(tmp_path: Path) -> None:
+    """Old checkpoints know no image token; the answers are those of new ones."""
+    built = FAMILIES["InstructBLIP"]()
+    answered = []
+    for name, token in (("new", built.model.config.image_token_index), ("old", None)):
+        built.model.config.image_token_index = token
+        built.model.save_pretrained(tmp_path / name)
+        built.processor.save_pretrained(tmp_path / name)
+        model = secondsight.load(tmp_path / name, device="cpu")
+        written = model.answer_batch(samples(), "ritual+vcd", max_new_tokens=TOKENS)
+        answered.append([answer.ids for answer in written])
+        assert (name == "old") == (model.hf_model.config.image_token_index != token)
+    assert answered[0] == answered[1]
+
+
+def test_the_checkpoints_own_code_runs_only_if_asked(tmp_path: Path) -> None:
+    """A family that transformers does not know: refused, with the risk; loaded when trusted."""
+    built = FAMILIES["LLaVA-NeXT"]()
+    built.model.save_pretrained(tmp_path)
+    built.processor.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["model_type"] = "mine"
+    config["auto_map"] = {
+        "AutoConfig": "own_code.MyConfig",
+        "AutoModelForImageTextToText": "own_code.MyModel",
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "own_code.py").write_text(
+        "from transformers import LlavaNextConfig, LlavaNextForConditionalGeneration\n"
+        "class MyConfig(LlavaNextConfig):\n    model_type = 'mine'\n"
+        "class MyModel(LlavaNextForConditionalGeneration):\n    config_class = MyConfig\n"
+    )
+    with pytest.raises(secondsight.CheckpointError, match="all the rights of this process"):
+        secondsight.load(tmp_path, device="cpu")
+    model = secondsight.load(tmp_path, device="cpu", trust_remote_code=True)
+    assert type(model.hf_model).__name__ == "MyModel"
+    assert model.answer(pictures()[0], QUESTIONS[0], "vcd", max_new_tokens=2).ids
 
 
 def table() -> str:

@@ -71,7 +71,6 @@ def load_weights(
         per_weight=quantised_size(placement.eight_bit, placement.four_bit),
     )
     folder = checkpoint.folder
-    code = {"trust_remote_code": True} if trust_remote_code else {}
     try:
         model, report = model_class.from_pretrained(
             folder,
@@ -79,8 +78,8 @@ def load_weights(
             ignore_mismatched_sizes=True,  # reported below, by name
             weights_only=True,
             local_files_only=True,
+            trust_remote_code=trust_remote_code,
             **placement.for_transformers(stored),
-            **code,
         )
     except (*_UNREADABLE, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{checkpoint.name!r} cannot be loaded: {error}") from error
@@ -133,7 +132,8 @@ def load_by_processor(
         raise UnsupportedError(
             f"{checkpoint.name!r} is a {kind} model, which is refused: {REFUSED[kind]}."
         )
-    code = {"trust_remote_code": True} if trust_remote_code else {}
+    # Said outright: left out, transformers would ask on the terminal.
+    code = {"trust_remote_code": trust_remote_code}
     try:
         parsed = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, **code)
     except _UNREADABLE as error:
@@ -199,7 +199,8 @@ def _processor(checkpoint: Checkpoint, code: Mapping[str, bool]) -> ProcessorMix
     except (OSError, ValueError, TypeError, RuntimeError, AttributeError, KeyError) as error:
         if isinstance(error, CheckpointError):
             raise
+        where = "" if checkpoint.revision is None else f" {checkpoint.fetch}"
         raise CheckpointError(
-            f"{checkpoint.name!r} has no processor that can be read: {error}"
+            f"{checkpoint.name!r} has no processor that can be read: {error}{where}"
         ) from error
     return processor

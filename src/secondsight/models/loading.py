@@ -162,7 +162,8 @@ def _is_llava_1_5(config: Mapping[str, Any], folder: Path) -> bool:
     text = config.get("text_config") or {}
     path = folder / "tokenizer_config.json"
     named = str(read_json(path).get("tokenizer_class")) if path.is_file() else "LlamaTokenizer"
-    return text.get("model_type", "llama") == "llama" and named.startswith("LlamaTokenizer")
+    pieces = named.startswith("LlamaTokenizer") or (folder / "tokenizer.model").is_file()
+    return text.get("model_type", "llama") == "llama" and pieces
 
 
 def _llava_encoder(
