@@ -90,12 +90,17 @@ def comparison_table(comparison: Comparison, title: str) -> Table:
     questions = f"{comparison.items} questions, {comparison.images} images"
     primary, *beside = comparison.headline[:3]
     table = Table(
-        *("method", primary, *beside, "against regular", "against best control", "verdict"),
+        "method",
+        *(name.replace("_", " ") for name in (primary, *beside)),
+        "against regular",
+        "against best control",
+        "verdict",
         title=f"{title}: {questions}, seeds {', '.join(map(str, comparison.seeds))}",
         caption="percent; 95% intervals over images; p after Holm's correction",
         show_lines=True,
     )
-    table.columns[-1].min_width = len("distinguishable")
+    for column in table.columns:
+        column.overflow = "fold"  # a narrow terminal loses nothing
     for row in comparison.rows:
         table.add_row(
             f"{row.method}\n(control)" if row.control else row.method,
