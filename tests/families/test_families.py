@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 import secondsight
 from secondsight.decoding.sampling import derive_seed, generator
@@ -297,6 +298,8 @@ def test_the_checkpoints_own_code_runs_only_if_asked(tmp_path: Path) -> None:
     built = FAMILIES["LLaVA-NeXT"]()
     built.model.save_pretrained(tmp_path)
     built.processor.save_pretrained(tmp_path)
+    weights = {name: value.clone() for name, value in built.model.state_dict().items()}
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((tmp_path / "config.json").read_text())
     config["model_type"] = "mine"
     config["auto_map"] = {

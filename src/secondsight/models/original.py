@@ -54,6 +54,8 @@ _RENAMES: Final = (
     (re.compile(r"^(model\.)?mm_projector\.0\."), _PROJECTOR + "linear_1."),
     (re.compile(r"^(model\.)?mm_projector\.2\."), _PROJECTOR + "linear_2."),
     (re.compile(r"^vision_model\."), "model.vision_tower."),
+    # Transformers 5 writes a tower without a prefix.
+    (re.compile(r"^(?=(embeddings|encoder|pre_layrnorm|post_layernorm)\.)"), "model.vision_tower."),
     (re.compile(r"^model\.(?!multi_modal_projector\.|vision_tower\.)"), "model.language_model."),
 )
 
