@@ -175,14 +175,15 @@ def with_dependence(
 
 
 def _divergences(log_probabilities: torch.Tensor) -> torch.Tensor:
-    """Jensen-Shannon divergence of each view from the first, in bits."""
-    first = log_probabilities[:1].expand_as(log_probabilities)
-    middle = torch.logaddexp(first, log_probabilities) - _LN2
-
-    def relative(values: torch.Tensor) -> torch.Tensor:
-        return (values.exp() * (values - middle)).nan_to_num(0.0).sum(dim=-1)
-
-    return ((relative(first) + relative(log_probabilities)) / (2 * _LN2)).clamp(0, 1)
+    """Jensen-Shannon divergence of each view from the first, in bits; 0 for the first itself."""
+    divergences = log_probabilities.new_zeros(len(log_probabilities))
+    if len(log_probabilities) > 1:
+        others = log_probabilities[1:]
+        first = log_probabilities[:1].expand_as(others)
+        middle = torch.logaddexp(first, others) - _LN2
+        both = first.exp() * (first - middle) + others.exp() * (others - middle)
+        divergences[1:] = both.sum(dim=-1) / (2 * _LN2)
+    return divergences.clamp(0, 1)
 
 
 class TokenReader:
