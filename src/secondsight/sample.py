@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -55,3 +56,19 @@ class Sample:
         if not isinstance(self.image, Image.Image):
             raise ImageError("This method looks at the image in another way, and none was given.")
         return self.image
+
+    @property
+    def digest(self) -> str:
+        """Tells an opened sample's picture from others, by size and pixels."""
+        if not isinstance(self.image, Image.Image):
+            return "no image"
+        content = repr(self.image.size).encode() + self.image.tobytes()
+        return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+    @property
+    def identity(self) -> str:
+        """What random numbers depend on besides the seed: the id, or else the content."""
+        if self.id is not None:
+            return f"id {self.id}"
+        said = [(turn.question, turn.answer) for turn in self.history]
+        return f"content {self.digest} {said!r} {self.question}"

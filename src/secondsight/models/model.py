@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import torch
-import transformers
-from PIL import Image
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -24,7 +19,7 @@ from transformers import (
 )
 from transformers.generation.streamers import BaseStreamer
 
-from secondsight.answer import Answer, FinishReason
+from secondsight.answer import Answer
 from secondsight.decoding import Observer, decode
 from secondsight.decoding.collate import join, padding_id
 from secondsight.decoding.prefixes import Prefix, PrefixCache, Prefixes
@@ -39,7 +34,10 @@ from secondsight.models.batching import (
     order,
 )
 from secondsight.models.encoder import Encoder
+from secondsight.models.ending import ContextEnd, FirstToken, end_of
 from secondsight.models.evidence import EvidenceRecorder
+from secondsight.models.looked import Looked
+from secondsight.models.provenance import provenance
 from secondsight.models.streaming import Pieces, Stream, read, until_stop
 from secondsight.presets import Preset
 from secondsight.prompts import Turn
@@ -55,25 +53,6 @@ PREFIX_CACHE_BYTES: Final = 512 * 2**20
 
 CONSULTATION_TOKENS: Final = 32
 """The longest reply to a method's question before the answer (RITUAL+)."""
-
-
-@dataclass(frozen=True)
-class _Encoded:
-    """A sample, encoded in every view, and what was drawn for it."""
-
-    sample: Sample
-    seed: int
-    seen: tuple[Sample, ...]
-    views: tuple[dict[str, Any], ...]
-    prefixes: tuple[Prefix | None, ...]
-    names: tuple[str, ...]
-    drawn: tuple[str | None, ...]
-    reply: str | None
-    seconds: float
-
-    @property
-    def length(self) -> int:
-        return int(self.views[0]["input_ids"].shape[1])
 
 
 class Model:
@@ -411,19 +390,29 @@ class Model:
 
         return {key: move(value) for key, value in inputs.items()}
 
+    def _provenance(self, looked: Looked, method: Method, settings: Settings) -> dict[str, Any]:
+        model = {
+            "model": self.name,
+            "revision": self.revision,
+            "dtype": str(self.hf_model.dtype).removeprefix("torch."),
+            "device": str(self.hf_model.device),
+            "preset": self.preset.name,
+        }
+        return model | provenance(looked, method, settings)
+
     def _look(
         self, sample: Sample, method: Method, settings: Settings, share_views: bool
-    ) -> _Encoded:
+    ) -> Looked:
         """Look at a sample in every view of a method, with the sample's own random numbers."""
         start = time.perf_counter()
         opened = sample.opened()
-        seed = derive_seed(settings.seed, _identity(opened))
+        seed = derive_seed(settings.seed, opened.identity)
         views, reply = self._views(opened, method)
-        drawn_for = derive_seed(settings.seed, _digest(opened.image)) if share_views else seed
+        drawn_for = derive_seed(settings.seed, opened.digest) if share_views else seed
         draws = generator(derive_seed(drawn_for, "views"))
         seen = [view.apply(opened, draws) for view in views]
         encoded = [self._encode(one) for one in seen]
-        return _Encoded(
+        return Looked(
             sample=opened,
             seed=derive_seed(seed, "tokens"),
             seen=tuple(seen),
@@ -454,7 +443,7 @@ class Model:
 
     def _write(
         self,
-        batch: Sequence[_Encoded],
+        batch: Sequence[Looked],
         method: Method,
         settings: Settings,
         *,
@@ -466,7 +455,7 @@ class Model:
         observer: Observer | None = None,
     ) -> list[Answer]:
         """Generate the answers of one batch."""
-        by_view = list(zip(*(encoded.views for encoded in batch), strict=True))
+        by_view = list(zip(*(looked.views for looked in batch), strict=True))
         inputs = [[self._to_device(one) for one in view] for view in by_view]
         prompts = join([{"input_ids": one["input_ids"]} for one in inputs[0]], self._pad_id)
         width = prompts["input_ids"].shape[1]
@@ -475,8 +464,8 @@ class Model:
             for views in zip(*inputs, strict=True)
         ]
         recorder = EvidenceRecorder(self.tokenizer, batch[0].names, len(batch))
-        clock = _FirstToken()
-        stopping = StoppingCriteriaList([clock, _ContextEnd(rooms, width), *criteria])
+        clock = FirstToken()
+        stopping = StoppingCriteriaList([clock, ContextEnd(rooms, width), *criteria])
         if settings.stop:
             stopping.append(StopStringCriteria(self.tokenizer, list(settings.stop)))
         start = time.perf_counter()
@@ -486,9 +475,9 @@ class Model:
             method=method,
             view_inputs=inputs,
             prefixes=Prefixes(
-                list(zip(*(encoded.prefixes for encoded in batch), strict=True)), self.prefixes
+                list(zip(*(looked.prefixes for looked in batch), strict=True)), self.prefixes
             ),
-            seeds=[encoded.seed for encoded in batch],
+            seeds=[looked.seed for looked in batch],
             schedule=schedule,
             observer=recorder if evidence else observer,
             streamer=streamer,
@@ -498,109 +487,27 @@ class Model:
         )
         seconds = time.perf_counter() - start
         first = (clock.time or start) - start
+        ends = self.hf_model.generation_config.eos_token_id
+        ends = {ends} if isinstance(ends, int) else set(ends or ())
         answers = []
-        for place, encoded in enumerate(batch):
+        for place, looked in enumerate(batch):
             written = sequences[place, width : width + rooms[place]].tolist()
-            ids, reason = self._finish(written, settings.stop)
+            ids, reason = end_of(written, self.tokenizer, ends, settings.stop)
             answers.append(
                 Answer(
                     text=until_stop(read(self.tokenizer, ids), settings.stop),
                     ids=tuple(ids),
                     finish_reason=reason,
                     timings={
-                        "encode": encoded.seconds,
+                        "encode": looked.seconds,
                         "first_token": first,
                         "generate": seconds,
                     },
-                    provenance=self._provenance(encoded, method, settings),
+                    provenance=self._provenance(looked, method, settings),
                     evidence=tuple(recorder.tokens[place][: len(ids)]) if evidence else None,
                 )
             )
         return answers
-
-    def _finish(self, ids: list[int], stops: Sequence[str]) -> tuple[list[int], FinishReason]:
-        """An answer's ids up to its end, and why it ended."""
-        ends = self.hf_model.generation_config.eos_token_id
-        ends = {ends} if isinstance(ends, int) else set(ends or ())
-        for place, token in enumerate(ids):
-            if token in ends:
-                return ids[:place], "eos"
-        text = self._raw_text(ids)
-        if any(stop in text for stop in stops):
-            return self._until_stop(ids, stops), "stop"
-        return ids, "length"
-
-    def _until_stop(self, ids: list[int], stops: Sequence[str]) -> list[int]:
-        """Ids up to the token that completes a stop string; padding follows it in a batch."""
-        count = next(
-            count
-            for count in range(1, len(ids) + 1)
-            if any(stop in self._raw_text(ids[:count]) for stop in stops)
-        )
-        return ids[:count]
-
-    def _raw_text(self, ids: list[int]) -> str:
-        """The text with its blanks, which a stop string may consist of."""
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
-
-    def _provenance(self, encoded: _Encoded, method: Method, settings: Settings) -> dict[str, Any]:
-        views = [
-            {"view": name, **({"drawn": drawn} if drawn else {})}
-            for name, drawn in zip(encoded.names, encoded.drawn, strict=True)
-        ]
-        chosen = {"reply": encoded.reply} if encoded.reply is not None else {}
-        return {
-            "model": self.name,
-            "revision": self.revision,
-            "dtype": str(self.hf_model.dtype).removeprefix("torch."),
-            "device": str(self.hf_model.device),
-            "preset": self.preset.name,
-            "question": encoded.sample.question,
-            "history": [
-                {"question": turn.question, "answer": turn.answer}
-                for turn in encoded.sample.history
-            ],
-            "sample_id": encoded.sample.id,
-            "method": {"name": method.name, "spec": method.spec, **method.parameters, **chosen},
-            "views": views,
-            "seed": settings.seed,
-            "settings": {
-                "max_new_tokens": settings.max_new_tokens,
-                "temperature": settings.temperature,
-                "top_p": settings.top_p,
-                "top_k": settings.top_k,
-                "repetition_penalty": settings.repetition_penalty,
-                "stop": list(settings.stop),
-            },
-            "versions": {
-                "secondsight": version("secondsight"),
-                "transformers": transformers.__version__,
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
-        }
-
-
-class _FirstToken(StoppingCriteria):
-    """Notes when the first token was there; stops nothing."""
-
-    def __init__(self) -> None:
-        self.time: float | None = None
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        self.time = self.time or time.perf_counter()
-        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
-
-
-class _ContextEnd(StoppingCriteria):
-    """Ends each sample where its own context does, whatever its neighbours' lengths."""
-
-    def __init__(self, rooms: Sequence[int], width: int) -> None:
-        self._rooms = torch.tensor(rooms)
-        self._width = width
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        return (input_ids.shape[1] - self._width >= self._rooms).to(input_ids.device)
 
 
 def _as_sample(sample: Sample | tuple[ImageSource | None, str]) -> Sample:
@@ -613,19 +520,3 @@ def _checked(sample: Sample) -> Sample:
     if any("\ud800" <= character <= "\udfff" for character in sample.question):
         raise QuestionError("The question holds bytes that are no text. Write it in UTF-8.")
     return sample
-
-
-def _identity(sample: Sample) -> str:
-    """What a sample's random numbers depend on besides the seed: its id, or else its content."""
-    if sample.id is not None:
-        return f"id {sample.id}"
-    said = [(turn.question, turn.answer) for turn in sample.history]
-    return f"content {_digest(sample.image)} {said!r} {sample.question}"
-
-
-def _digest(image: ImageSource | None) -> str:
-    """What a picture's random numbers depend on: its pixels."""
-    if not isinstance(image, Image.Image):
-        return "no image"
-    content = repr(image.size).encode() + image.tobytes()
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
