@@ -24,7 +24,7 @@ from secondsight.errors import CheckpointError, UnsupportedError
 from secondsight.models.families import REFUSED, Family, family
 from secondsight.models.hub import Checkpoint, weight_files
 from secondsight.models.kinds import refuse_other_kinds
-from secondsight.models.memory import check_fits, measure, quantised_size
+from secondsight.models.memory import check_fits, measure
 from secondsight.models.placement import Placement
 
 _UNREADABLE = (OSError, RuntimeError, ValueError, ImportError, SafetensorError, EOFError)
@@ -63,13 +63,7 @@ def load_weights(
     """
     files = weight_files(checkpoint)
     stored = stored_dtype(config)
-    check_fits(
-        checkpoint.name,
-        measure(files, stored).weights,
-        placement.weights_type(stored),
-        placement.device,
-        per_weight=quantised_size(placement.eight_bit, placement.four_bit),
-    )
+    check_fits(checkpoint.name, measure(files, stored).weights, stored, placement)
     folder = checkpoint.folder
     try:
         model, report = model_class.from_pretrained(

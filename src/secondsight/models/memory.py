@@ -16,6 +16,7 @@ import psutil
 import torch
 
 from secondsight.errors import CheckpointError
+from secondsight.models.placement import Placement
 
 _GIB: Final = 2**30
 _DTYPES: Final = {
@@ -102,23 +103,30 @@ def available(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def check_fits(
-    name: str, weights: int, dtype: torch.dtype, device: torch.device, *, per_weight: float | None
-) -> None:
+def available_everywhere() -> int:
+    """Free memory of all devices together, in bytes."""
+    cards = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    devices = [torch.device("cpu"), *(torch.device("cuda", number) for number in cards)]
+    return sum(map(available, devices))
+
+
+def check_fits(name: str, weights: int, stored: torch.dtype, placement: Placement) -> None:
     """Refuse a model that is larger than the memory it would be loaded into.
 
     Args:
         name: The model's name.
         weights: How many weights it has.
-        dtype: Their type in memory.
-        device: Where they go.
-        per_weight: Bytes per weight if they are quantised.
+        stored: The type that they are stored in.
+        placement: Where they go, and as what.
 
     Raises:
         CheckpointError: It does not fit; the message says what would.
     """
-    needed = weights * (per_weight or dtype.itemsize)
-    free = available(device)
+    dtype = placement.weights_type(stored)
+    quantised = _BITS[8] if placement.eight_bit else _BITS[4] if placement.four_bit else None
+    needed = weights * (quantised or dtype.itemsize)
+    spread = placement.device_map is not None
+    free = available_everywhere() if spread else available(placement.device)
     if needed <= free:
         return
     options = {"dtype='bfloat16'": 2.0, **{f"load_in_{n}bit=True": s for n, s in _BITS.items()}}
@@ -128,16 +136,10 @@ def check_fits(
         if weights * size <= min(free, needed - 1)
     ]
     largest = f"a model of up to {free / 2e9:.1f} billion weights in bfloat16"
-    kind = "quantised" if per_weight else str(dtype).removeprefix("torch.")
+    kind = "quantised" if quantised else str(dtype).removeprefix("torch.")
+    where = "all devices together" if spread else placement.device
     raise CheckpointError(
         f"{name!r} needs {needed / _GIB:.1f} GiB of memory ({weights / 1e9:.1f} billion weights, "
-        f"{kind}), and {free / _GIB:.1f} GiB are free on {device}. What would fit: "
+        f"{kind}), and {free / _GIB:.1f} GiB are free on {where}. What would fit: "
         f"{' or '.join([*fitting, largest])}."
     )
-
-
-def quantised_size(eight: bool, four: bool) -> float | None:
-    """Bytes per weight under quantisation, or None without."""
-    if eight:
-        return _BITS[8]
-    return _BITS[4] if four else None

@@ -24,10 +24,10 @@ from transformers import (
     LlavaForConditionalGeneration,
 )
 
-from secondsight.errors import CheckpointError
+from secondsight.errors import CheckpointError, UnsupportedError
 from secondsight.models.hub import Checkpoint
 from secondsight.models.lora import merge_original
-from secondsight.models.memory import check_fits, measure, quantised_size
+from secondsight.models.memory import check_fits, measure
 from secondsight.models.placement import Placement
 from secondsight.models.sources import (
     ADAPTER,
@@ -90,6 +90,7 @@ def load_original(
     Raises:
         CheckpointError: Another architecture; the tower is not found; a tensor is missing,
             unexpected or of another shape; the memory does not suffice.
+        UnsupportedError: A LoRA checkpoint quantised or spread over devices.
     """
     folder = checkpoint.folder
     _refuse_other_models(config, folder)
@@ -103,16 +104,16 @@ def load_original(
     llava = llava_config(config, read_json(tower / "config.json"))
     files = [*shards((base or checkpoint).folder), *shards(tower)]
     size = measure([file for file in files if file.is_file()], torch.float16)
-    check_fits(
-        checkpoint.name,
-        size.weights,
-        placement.weights_type(size.dtype),
-        placement.device,
-        per_weight=quantised_size(placement.eight_bit, placement.four_bit),
-    )
+    check_fits(checkpoint.name, size.weights, size.dtype, placement)
     stored = tensors(folder) if base is None else tensors_with_base(folder, base.folder)
     lora = (folder / ADAPTER).is_file()
-    if placement.spread and not lora:
+    if placement.spread and lora:
+        raise UnsupportedError(
+            "A LoRA checkpoint of the original layout is merged into its base, which then is "
+            "neither quantised nor spread over devices: leave out load_in_8bit, load_in_4bit and "
+            "device_map."
+        )
+    if placement.spread:
         model = _spread(llava, _placed(llava, folder, stored, tower), placement, size.dtype)
     else:
         model = _empty(llava, placement)
