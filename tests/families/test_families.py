@@ -293,6 +293,27 @@ def test_instructblip_without_an_image_token(tmp_path: Path) -> None:
     assert answered[0] == answered[1]
 
 
+def test_a_checkpoint_that_asks_for_another_cache(tmp_path: Path) -> None:
+    """As Gemma's do; the loop brings its own."""
+    built = FAMILIES["Gemma 3"]()
+    built.model.save_pretrained(tmp_path)
+    built.processor.save_pretrained(tmp_path)
+    path = tmp_path / "generation_config.json"
+    asked = {**json.loads(path.read_text()), "cache_implementation": "hybrid"}
+    path.write_text(json.dumps(asked))
+    model = secondsight.load(tmp_path, device="cpu")
+    assert model.answer(pictures()[0], QUESTIONS[0], "vcd", max_new_tokens=2).ids
+
+
+def test_a_checkpoint_without_a_chat_template(tmp_path: Path) -> None:
+    built = FAMILIES["LLaVA-NeXT"]()
+    built.processor.chat_template = None
+    built.model.save_pretrained(tmp_path)
+    built.processor.save_pretrained(tmp_path)
+    with pytest.raises(secondsight.UnsupportedError, match="no chat template"):
+        secondsight.load(tmp_path, device="cpu")
+
+
 def test_the_checkpoints_own_code_runs_only_if_asked(tmp_path: Path) -> None:
     """A family that transformers does not know: refused, with the risk; loaded when trusted."""
     built = FAMILIES["LLaVA-NeXT"]()

@@ -52,6 +52,18 @@ def test_there_and_back(write_original: WriteOriginal, tmp_path: Path, picture: 
     assert len(answers) == 1
 
 
+def test_the_golden_checkpoint_keeps_its_hashes(golden: Path, tmp_path: Path) -> None:
+    """Both ways, every tensor has the recorded hash; the tower's too."""
+    recorded = json.loads((golden / "ckpt" / "tensor_sha256.json").read_text())
+    convert(golden / "ckpt" / "llava-tiny-v1.5", tmp_path / "hf")
+    convert(tmp_path / "hf", tmp_path / "again")
+    wanted = {name: entry["sha256"] for name, entry in recorded["llava"].items()}
+    assert hashes(tmp_path / "again") == wanted
+    [tower] = [entries for kind, entries in recorded.items() if kind != "llava"]
+    found = hashes(tmp_path / "again" / "clip-tiny-56")
+    assert found == {name: entry["sha256"] for name, entry in tower.items()}
+
+
 def test_from_hugging_face(tiny_llava: Path, tmp_path: Path, picture: Picture) -> None:
     """A checkpoint that never was in the original layout gets there, and back."""
     convert(tiny_llava, tmp_path / "original")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import torch
+from jinja2 import TemplateError
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase, ProcessorMixin
 
 from secondsight.errors import UnsupportedError
@@ -34,12 +35,20 @@ class ChatEncoder:
     single_turn = False
     """Whether the family takes one question, and no conversation."""
 
+    templated = True
+    """Whether questions are written by a chat template."""
+
     def __init__(self, config: PreTrainedConfig, processor: ProcessorMixin) -> None:
         self.processor = processor
         self.tokenizer: PreTrainedTokenizerBase = processor.tokenizer
         self.context_length = context_length(config, self.tokenizer)
         self.family = str(config.model_type)
         self._controls = control_strings(processor, self.tokenizer)
+        if self.templated and not processor.chat_template:
+            raise UnsupportedError(
+                f"This {self.family} checkpoint has no chat template (chat_template.jinja): nothing "
+                "says how its questions are written."
+            )
 
     def encode(self, sample: Sample) -> dict[str, Any]:
         """See `Encoder.encode`."""
@@ -71,7 +80,7 @@ class ChatEncoder:
                 return_dict=True,
                 return_tensors="pt",
             )
-        except (ValueError, TypeError, IndexError, KeyError) as error:
+        except (TemplateError, ValueError, TypeError, IndexError, KeyError) as error:
             shown = "with" if sample.image is not None else "without"
             raise UnsupportedError(
                 f"The processor of this {self.family} model does not take the question {shown} an "

@@ -123,6 +123,8 @@ def load(
         hf_model = merge(hf_model, adapter)
     _check_vocabulary(hf_model, encoder.tokenizer, source.name)
     remember_tokenizer(hf_model, encoder.tokenizer)
+    # Gemma's checkpoints ask for a cache of their own kind; the loop brings one.
+    hf_model.generation_config.cache_implementation = None
     return Model(
         hf_model,
         encoder,

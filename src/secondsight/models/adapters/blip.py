@@ -82,6 +82,7 @@ class BlipEncoder(ChatEncoder):
     """
 
     single_turn = True
+    templated = False
     prompt = "{question}"
 
     def __init__(self, config: PreTrainedConfig, processor: ProcessorMixin) -> None:

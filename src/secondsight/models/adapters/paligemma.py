@@ -15,6 +15,7 @@ class PaliGemmaEncoder(ChatEncoder):
     """Encodes the picture, then the question as the prefix that the model was trained on."""
 
     single_turn = True
+    templated = False
 
     def process(self, sample: Sample) -> Mapping[str, Any]:
         """The processor's inputs; without a picture the same prefix less the image tokens.
