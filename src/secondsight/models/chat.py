@@ -46,8 +46,8 @@ class ChatEncoder:
         self._controls = control_strings(processor, self.tokenizer)
         if self.templated and not processor.chat_template:
             raise UnsupportedError(
-                f"This {self.family} checkpoint has no chat template (chat_template.jinja): nothing "
-                "says how its questions are written."
+                f"This {self.family} checkpoint has no chat template (chat_template.jinja), and so "
+                "nothing says how its questions are written."
             )
 
     def encode(self, sample: Sample) -> dict[str, Any]:
