@@ -125,6 +125,26 @@ class Packer:
         if len({len(p) for p in self.prefixes}) != 1:
             raise ValueError("the system prompts must have equally many tokens")
         self.start = len(self.prefixes[0])
+        self.endings: dict[int, list[tuple[list[int], str]]] = {}
+        for category in CATEGORIES:
+            for form in {category.name, category.plural}:
+                tokens = self.sp.encode(form)
+                self.endings.setdefault(tokens[-1], []).append((tokens, category.name))
+        for found in self.endings.values():
+            found.sort(key=lambda pair: -len(pair[0]))
+
+    def asked(
+        self, row: dict[str, NDArray[np.int64]], present: tuple[str, ...]
+    ) -> NDArray[np.int64]:
+        """Where a question names an object: 1 if the picture shows it, 0 if not, else -100."""
+        ids = row["ids"].tolist()
+        marks = np.full(len(ids), IGNORE)
+        for i in np.nonzero((row["labels"] == IGNORE) & (row["block"] > 1))[0]:
+            for tokens, name in self.endings.get(ids[i], ()):
+                if ids[i + 1 - len(tokens) : i + 1] == tokens:
+                    marks[i] = name in present
+                    break
+        return marks
 
     def encode(self, dialogue: Dialogue) -> tuple[list[int], list[int]]:
         """Ids of a conversation from behind the image on, and its labels."""
@@ -259,4 +279,5 @@ class Scenes(IterableDataset[dict[str, torch.Tensor]]):
         if self.text:
             items = dialogues(scene, rng, 12)
             row.update(packer.pack(items, rng.random() < 0.15))
+            row["asked"] = packer.asked(row, scene.categories)
         return row

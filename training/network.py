@@ -58,6 +58,10 @@ def configuration(shape: Shape) -> LlavaConfig:
     )
 
 
+#: The layer behind which an object that a question names must be found or missed.
+HALF_WAY = 2
+
+
 class Trainee(nn.Module):
     """The model with the heads that exist in training only: what each patch shows.
 
@@ -104,8 +108,10 @@ class Trainee(nn.Module):
         right = (logits[..., :n].argmax(-1) == category) & shown
         return loss, right.sum() / shown.sum().clamp(min=1)
 
-    def read(self, features: Tensor, ids: Tensor, positions: Tensor, block: Tensor) -> Tensor:
-        """Hidden states of the packed sequences: (batch, length, width)."""
+    def read(
+        self, features: Tensor, ids: Tensor, positions: Tensor, block: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Hidden states at the end and half way: (batch, length, width) each."""
         model = self.llava.model
         embeds = model.language_model.embed_tokens(ids)
         image = model.multi_modal_projector(features)
@@ -114,11 +120,13 @@ class Trainee(nn.Module):
         mask = visible(block)
         x = embeds
         rotary = model.language_model.rotary_emb(x, positions)
-        for layer in model.language_model.layers:
+        half = x
+        for number, layer in enumerate(model.language_model.layers):
             x = layer(x, attention_mask=mask, position_ids=positions, position_embeddings=rotary)
             x = x[0] if isinstance(x, tuple) else x
-        out: Tensor = model.language_model.norm(x)
-        return out
+            if number == HALF_WAY:
+                half = model.language_model.norm(x)
+        return model.language_model.norm(x), half
 
     def word_loss(self, features: Tensor, targets: Tensor, words: Tensor) -> Tensor:
         """How far the projected patches are from the words for what they show.
@@ -133,19 +141,29 @@ class Trainee(nn.Module):
         hidden = self.llava.model.language_model.norm(projected)
         return F.cross_entropy(self.llava.lm_head(hidden).float(), words[category[shown] - 1])
 
+    def asked_loss(self, half: Tensor, asked: Tensor, decisive: Tensor) -> tuple[Tensor, Tensor]:
+        """Half way through, where a question names an object, it must be known whether it is there.
+
+        Read off by the output head as "Yes" or "No"; returns the loss and the accuracy.
+        """
+        wanted = asked != IGNORE
+        logits = (half[wanted] @ self.llava.lm_head.weight[decisive].T).float()
+        target = 1 - asked[wanted]  # decisive is (yes, no)
+        return F.cross_entropy(logits, target), (logits.argmax(-1) == target).float().mean()
+
     def text_loss(
         self, hidden: Tensor, labels: Tensor, decisive: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Mean loss over the answers' tokens, with the predictions and targets of those.
 
-        The `decisive` token ids ("Yes", "No") count three times: one of them carries all that
+        The `decisive` token ids ("Yes", "No") count eight times: one of them carries all that
         an answer of ten tokens says.
         """
         target = labels[:, 1:]
         wanted = target != IGNORE
         logits = self.llava.lm_head(hidden[:, :-1][wanted]).float()
         target = target[wanted]
-        weight = 1.0 + 2.0 * torch.isin(target, decisive)
+        weight = 1.0 + 7.0 * torch.isin(target, decisive)
         loss = F.cross_entropy(logits, target, reduction="none")
         return (loss * weight).sum() / weight.sum(), logits.argmax(-1), target
 

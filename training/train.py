@@ -61,7 +61,7 @@ def stages(see: float, talk: float) -> tuple[Stage, Stage]:
     """The two stages with their lengths in minutes."""
     return (
         Stage("see", see, 24, 1e-3, 1e-3, 0.4, 100),
-        Stage("talk", talk, 24, 1e-3, 8e-4, 0.0, 150),
+        Stage("talk", talk, 24, 1.5e-3, 8e-4, 0.0, 150),
     )
 
 
@@ -119,7 +119,8 @@ class Trainer:
         log = {"patch_loss": patch.item(), "patch_accuracy": seen.item()}
         if not talk:
             return patch, log
-        hidden = self.model.read(features, batch["ids"], batch["positions"], batch["block"])
+        hidden, half = self.model.read(features, batch["ids"], batch["positions"], batch["block"])
+        asked_loss, found = self.model.asked_loss(half, batch["asked"], self.decisive)
         text, guess, target = self.model.text_loss(hidden, batch["labels"], self.decisive)
         asked = torch.isin(target, self.decisive)
         right = guess == target
@@ -129,8 +130,8 @@ class Trainer:
             "yes_no_accuracy": right[asked].float().mean().item(),
         }
         words = self.model.word_loss(features, batch["targets"], self.words)
-        log["word_loss"] = words.item()
-        return text + 0.5 * patch + 0.3 * words, log
+        log |= {"word_loss": words.item(), "asked_accuracy": found.item()}
+        return text + 0.5 * patch + 0.3 * words + 0.5 * asked_loss, log
 
     def update(
         self, loss: Tensor, rate: float, vision_rate: float, keep: float, seconds: float
@@ -286,8 +287,8 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/training"))
-    parser.add_argument("--see", type=float, default=16, help="minutes of the first stage")
-    parser.add_argument("--talk", type=float, default=68, help="minutes of the second stage")
+    parser.add_argument("--see", type=float, default=27, help="minutes of the first stage")
+    parser.add_argument("--talk", type=float, default=80, help="minutes of the second stage")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--processes", type=int, default=2, help="one per core; no thread ever waits for another"
