@@ -98,8 +98,18 @@ def find(
         raise CheckpointError(f"The model {name!r} has no revision {revision!r}.") from error
     except HFValidationError as error:
         raise CheckpointError(f"{name!r} is neither a folder nor a hub id.") from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except LocalEntryNotFoundError as error:
         raise CheckpointError(_unreachable(name, revision, local_files_only)) from error
+    except HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", "an error")
+        raise CheckpointError(
+            f"{name!r} cannot be fetched: the hub answered {status}. Try again, or log in with "
+            "'hf auth login'."
+        ) from error
+    except OSError as error:
+        raise CheckpointError(
+            f"{name!r} cannot be fetched into the cache {constants.HF_HUB_CACHE}: {error}"
+        ) from error
     return Checkpoint(Path(folder), name, Path(folder).name)
 
 
