@@ -30,6 +30,7 @@ from secondsight.trace.words import token_texts, words
 from secondsight.views import NoImage
 
 if TYPE_CHECKING:
+    from secondsight.models.looked import Looked
     from secondsight.models.model import Model
 
 MAP_BYTES: Final = 5_000_000
@@ -64,7 +65,7 @@ def record(
     settings: Settings,
     options: Options,
     *,
-    look: Callable[[], Any],
+    look: Callable[[], Looked],
     write: Callable[..., Any],
 ) -> Trace:
     """Answer a question and record how.
@@ -100,7 +101,7 @@ class _Recording:
         self.seconds: dict[str, float] = {}
         self.notes: list[str] = []
 
-    def run(self, look: Callable[[], Any], write: Callable[..., Any]) -> Trace:
+    def run(self, look: Callable[[], Looked], write: Callable[..., Any]) -> Trace:
         calls = CallRecorder(
             self.model.hf_model, steps=self.options.decode_steps, layers=self.layers
         )
@@ -111,6 +112,7 @@ class _Recording:
         # What is known from earlier questions about the picture would not be seen being read.
         encoded = replace(looked, prefixes=(None,) * len(looked.views))
         calls.next_phase()
+        length = int(encoded.views[0]["input_ids"].shape[1])
         tokens = TokenRecorder(
             self.method,
             encoded.names,
@@ -118,7 +120,7 @@ class _Recording:
             after_step=calls.next_phase,
             keeper=self.keeper,
         )
-        with self._timed("answer"), spine.watching(encoded.length), calls.recording():
+        with self._timed("answer"), spine.watching(length), calls.recording():
             [answer] = write([encoded], loop=loop.as_loop(), observer=tokens)
         with self._timed("second reading"):
             without, attention, lens = self._read_again(encoded, tokens)
@@ -165,7 +167,7 @@ class _Recording:
         self.seconds[name] = time.perf_counter() - start
 
     def _read_again(
-        self, encoded: Any, tokens: TokenRecorder
+        self, encoded: Looked, tokens: TokenRecorder
     ) -> tuple[list[float] | None, tuple[ViewAttention, ...], tuple[tuple[LensLayer, ...], ...]]:
         """The second reading of every view, and of the prompt without the image."""
         reading = SecondReading(self.model.hf_model, tokens.ids)
@@ -217,7 +219,7 @@ class _Recording:
         return Lens(norm, head, reading.rows(inputs), tokens)
 
     def _without_image(
-        self, encoded: Any, tokens: TokenRecorder, reading: SecondReading
+        self, encoded: Looked, tokens: TokenRecorder, reading: SecondReading
     ) -> list[float] | None:
         """The log-probability of each token in the same place without the image."""
         if encoded.sample.image is None:
@@ -237,7 +239,7 @@ class _Recording:
             for key, value in inputs.items()
         }
 
-    def _keep_inputs(self, encoded: Any) -> None:
+    def _keep_inputs(self, encoded: Looked) -> None:
         for name, inputs in zip(encoded.names, encoded.views, strict=True):
             for key in ("input_ids", "attention_mask", "pixel_values"):
                 if inputs.get(key) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from os.path import commonprefix
 from typing import Any, Final
 
 from secondsight.benchmarks.lexicon import coco_lexicon
@@ -18,15 +19,19 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
 
     A character whose bytes come in several tokens belongs to the last of them.
     """
+
+    def read(count: int) -> str:
+        return str(tokenizer.decode(list(ids[:count]), skip_special_tokens=True))
+
+    whole = read(len(ids))
     texts: list[str] = []
-    shown = ""
+    end = 0
     for count in range(1, len(ids) + 1):
-        whole = str(tokenizer.decode(list(ids[:count]), skip_special_tokens=True))
-        if whole.endswith("\ufffd") and count < len(ids):
-            texts.append("")
-            continue
-        texts.append(whole[len(shown) :])
-        shown = whole
+        shown = read(count) if count < len(ids) else whole
+        # Only what the whole text has as well: later bytes may change how earlier ones read.
+        stop = max(end, len(commonprefix([shown, whole])))
+        texts.append(whole[end:stop])
+        end = stop
     return texts
 
 

@@ -1,0 +1,75 @@
+"""``secondsight trace`` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from secondsight.cli.main import app
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "picture.png"
+    Image.new("RGB", (60, 40), (200, 30, 30)).save(path)
+    return path
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["trace", *map(str, arguments)])
+
+
+def test_report_in_a_new_folder(picture: Path, tiny_llava: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "report.html"
+    keep = tmp_path / "kept" / "tensors.safetensors"
+    result = run(
+        picture, "-m", tiny_llava, "--out", out, "--max-new-tokens", 3, "--method", "ritual",
+        "--layers", "1", "--rollout", "--keep", keep,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    text = out.read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>")
+    assert keep.stat().st_size > 0
+    assert "<h2" in text
+
+
+def test_format_by_ending_and_by_option(picture: Path, tiny_llava: Path, tmp_path: Path) -> None:
+    common = (picture, "-m", tiny_llava, "--max-new-tokens", 2, "--no-attentions", "--out")
+    assert run(*common, tmp_path / "a.md").exit_code == 0
+    assert (tmp_path / "a.md").read_text(encoding="utf-8").startswith("# secondsight trace")
+    assert run(*common, tmp_path / "a.txt", "--format", "json").exit_code == 0
+    record = json.loads((tmp_path / "a.txt").read_text(encoding="utf-8"))
+    assert len(record["tokens"]) == 2
+    assert record["attention"] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("--method", "rituel"), "Did you mean 'ritual'?"),
+        (("--layers", "9"), "no layer 9"),
+        (("-q", " "), "empty"),
+        (("--max-new-tokens", "0"), "max_new_tokens"),
+        (("--out", "."), "is a folder"),
+    ],
+)
+def test_mistakes_are_one_line(
+    picture: Path, tiny_llava: Path, tmp_path: Path, change: tuple[str, ...], message: str
+) -> None:
+    out = tmp_path / "report.html"
+    out.write_text("old")
+    result = run(picture, "-m", tiny_llava, "--out", out, *change)
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+    assert out.read_text() == "old"
+
+
+def test_missing_picture(tiny_llava: Path, tmp_path: Path) -> None:
+    result = run(tmp_path / "none.png", "-m", tiny_llava, "--out", tmp_path / "report.html")
+    assert result.exit_code == 2
+    assert "no image file" in " ".join(result.output.split())

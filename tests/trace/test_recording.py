@@ -1,0 +1,210 @@
+"""Recording changes nothing, keeps what is asked for, and says what it cannot do."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+import secondsight
+from secondsight import methods
+from secondsight.decoding import SCHEDULES
+from secondsight.trace import Trace
+from secondsight.trace.recorder import parse_layers
+
+QUESTION = "Is there a dog in the image?"
+
+
+@pytest.mark.parametrize("method", methods.names())
+def test_traced_equals_untraced(
+    model: secondsight.Model, photograph: Image.Image, method: str
+) -> None:
+    for number, schedule in enumerate(SCHEDULES):
+        # Greedy and drawn, over the schedules; sampling follows the sample's own numbers.
+        settings = {"max_new_tokens": 10, "temperature": float(number != 1), "seed": 3}
+        answer = model.answer(photograph, QUESTION, method, schedule=schedule, **settings)
+        traced = model.trace(
+            photograph, QUESTION, method, schedule=schedule, attentions=number == 0, **settings
+        )
+        assert traced.answer.ids == answer.ids
+        assert traced.answer.text == answer.text
+        assert traced.answer.provenance == answer.provenance
+
+
+def test_the_model_is_left_as_it_was(model: secondsight.Model, photograph: Image.Image) -> None:
+    before = model.hf_model.config.text_config._attn_implementation
+    profile = sys.getprofile()
+    model.trace(photograph, QUESTION, "vcd", max_new_tokens=3)
+    assert model.hf_model.config.text_config._attn_implementation == before
+    assert sys.getprofile() is profile
+    for module in model.hf_model.modules():  # transformers leaves some of its own
+        hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+        assert not [hook for hook in hooks if hook.__module__.startswith("secondsight")]
+
+
+def test_a_broken_run_leaves_no_hook(
+    model: secondsight.Model, photograph: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = sys.getprofile()
+
+    def broken(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("on purpose")
+
+    monkeypatch.setattr(model.hf_model, "generate", broken)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        model.trace(photograph, QUESTION)
+    assert sys.getprofile() is profile
+    assert not model.hf_model.get_decoder()._forward_pre_hooks
+
+
+def test_evidence_agrees_with_answers(model: secondsight.Model, photograph: Image.Image) -> None:
+    settings = {"max_new_tokens": 8, "temperature": 1.0, "seed": 5}
+    answer = model.answer(photograph, QUESTION, "ritual", evidence=True, **settings)
+    trace = model.trace(photograph, QUESTION, "ritual", **settings)
+    assert answer.evidence is not None
+    for token, evidence in zip(trace.tokens, answer.evidence, strict=False):
+        assert token.id == evidence.id
+        assert token.plausible == evidence.plausible
+        assert token.changed == evidence.changed
+        assert token.regular_id == evidence.regular_id
+        assert token.probability == pytest.approx(evidence.probability, abs=1e-5)
+        given = [view.probability for view in token.views]
+        assert given == pytest.approx(list(evidence.view_probabilities.values()), abs=1e-5)
+
+
+def test_second_reading_agrees_with_the_live_run(trace: Trace) -> None:
+    for token, layers in zip(trace.tokens, trace.lens, strict=True):
+        assert layers[-1].probability == pytest.approx(token.views[0].probability, abs=1e-4)
+        assert layers[-1].top[0].id == token.regular_id
+        assert [layer.layer for layer in layers] == list(range(len(layers)))
+
+
+def test_dependence_is_that_of_the_view_without_image(
+    model: secondsight.Model, photograph: Image.Image
+) -> None:
+    # M3ID has that view in its live run; the second reading of regular's must agree with it.
+    live = model.trace(photograph, QUESTION, "m3id", max_new_tokens=6)
+    again = model.trace(photograph, QUESTION, "regular", max_new_tokens=6)
+    assert live.tokens[0].id == again.tokens[0].id
+    first, second = live.tokens[0], again.tokens[0]
+    assert first.without_image == pytest.approx(second.without_image, rel=1e-3)
+    assert first.dependence == pytest.approx(
+        np.log2(first.views[0].probability / first.views[1].probability), abs=1e-3
+    )
+
+
+def test_attention_is_a_distribution_over_patches(trace: Trace) -> None:
+    original, other = trace.attention
+    assert (original.view, other.view) == ("original", "transformed")
+    tokens, patches = original.mean.shape
+    assert (tokens, patches) == (len(trace.tokens), 9)
+    assert trace.inference.grid == (3, 3)
+    assert original.layers.values.shape == (2, tokens, patches)
+    assert sorted(original.heads) == [0, 1]
+    assert original.heads[0].values.shape == (4, tokens, patches)
+    assert original.rollout is not None
+    assert np.all(original.image_share > 0)
+    assert np.all(original.image_share < 1)
+    layers = original.layers.values / 255 * original.layers.peaks[..., None]
+    np.testing.assert_allclose(layers.mean(axis=0), original.mean, atol=2e-3)
+    heads = np.stack([m.values / 255 * m.peaks[..., None] for m in original.heads.values()])
+    np.testing.assert_allclose(heads.mean(axis=(0, 1)), original.mean, atol=2e-3)
+
+
+def test_without_attentions_there_are_none(
+    model: secondsight.Model, photograph: Image.Image
+) -> None:
+    trace = model.trace(photograph, QUESTION, max_new_tokens=3, attentions=False)
+    assert trace.attention == ()
+    assert len(trace.lens) == len(trace.tokens)
+    assert "data-view" not in trace.to_html().split("<script")[0]
+
+
+def test_without_an_image(model: secondsight.Model) -> None:
+    trace = model.trace(None, QUESTION, max_new_tokens=4)
+    assert trace.inference.pixels is None
+    assert trace.inference.splicing.added == 0
+    assert trace.tokens[0].dependence is None
+    assert "No image." in trace.to_html()
+    assert trace.to_markdown()
+
+
+def test_layers_unfold_calls(model: secondsight.Model, photograph: Image.Image) -> None:
+    def layers(trace: Trace) -> list[tuple[str | None, int]]:
+        prefill = trace.flow[1].calls
+        return [
+            (call.module, call.repeats)
+            for call in prefill
+            if call.name == "LlamaDecoderLayer.forward"
+        ]
+
+    name = "model.language_model.layers"
+    folded = model.trace(photograph, QUESTION, max_new_tokens=2, attentions=False)
+    assert layers(folded) == [(f"{name}.0", 2)]
+    shown = model.trace(photograph, QUESTION, max_new_tokens=2, attentions=False, layers=[1])
+    assert layers(shown) == [(f"{name}.0", 1), (f"{name}.1", 1)]
+
+
+def test_keep_writes_whole_tensors(
+    model: secondsight.Model, photograph: Image.Image, tmp_path: Path
+) -> None:
+    path = tmp_path / "new" / "tensors.safetensors"
+    trace = model.trace(photograph, QUESTION, "vcd", max_new_tokens=4, keep=path)
+    kept = load_file(path)
+    assert {name: tensor.shape for name, tensor in kept.items()} == dict(trace.kept)
+    count = len(trace.tokens)
+    positions = trace.inference.splicing.positions
+    assert kept["inputs.noised.pixel_values"].shape == (1, 3, 42, 42)
+    assert kept["logits.original"].shape[0] == kept["scores"].shape[0] == count
+    assert kept["attention.noised.1"].shape == (4, count, positions + count - 1)
+    assert kept["hidden.original.2"].shape == (1, positions + count - 1, 64)
+    assert kept["vision.projected"].shape == (1, 9, 64)
+    assert trace.output.fields["scores"] is not None
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("layers", ["7", "x", "0-", "1,,z", "-1"])
+def test_unknown_layers_are_refused(
+    model: secondsight.Model, photograph: Image.Image, layers: str
+) -> None:
+    with pytest.raises(secondsight.UserError, match="layer"):
+        model.trace(photograph, QUESTION, layers=layers)
+
+
+def test_layers_are_read_from_text() -> None:
+    assert parse_layers("0,2-4", 8) == {0, 2, 3, 4}
+    assert parse_layers("all", 3) == {0, 1, 2}
+    assert parse_layers("", 3) == frozenset()
+
+
+def test_a_folder_cannot_be_kept_to(
+    model: secondsight.Model, photograph: Image.Image, tmp_path: Path
+) -> None:
+    with pytest.raises(secondsight.UserError, match="folder"):
+        model.trace(photograph, QUESTION, keep=tmp_path)
+
+
+def test_recording_costs_at_most_three_times(golden_model: secondsight.Model, seed: Path) -> None:
+    """Processor time, so that a busy machine does not matter, of the best of three runs."""
+    photograph = seed / "COCO_val2014_000000324158.jpg"
+    question = "Please describe this image in detail."
+
+    def seconds(run: object) -> float:
+        times = []
+        for _ in range(3):
+            golden_model.prefixes.clear()
+            start = time.process_time()
+            run()  # type: ignore[operator]
+            times.append(time.process_time() - start)
+        return min(times)
+
+    plain = seconds(lambda: golden_model.answer(photograph, question, "vcd", max_new_tokens=64))
+    traced = seconds(
+        lambda: golden_model.trace(photograph, question, "vcd", max_new_tokens=64, attentions=False)
+    )
+    assert traced <= 3 * plain
