@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from torch.utils.data import IterableDataset
 
+from secondsight.benchmarks.stickers.captions import place_of
 from secondsight.benchmarks.stickers.catalog import CATEGORIES, COLOURS
 from secondsight.benchmarks.stickers.render import Rendering, render
-from secondsight.benchmarks.stickers.scene import Scene, SceneKnobs, make_scene
+from secondsight.benchmarks.stickers.scene import Scene, SceneKnobs, SceneObject, make_scene
 
 from .dialogue import Dialogue, dialogues
 from .tokenizer import BUNDLED, SYSTEM
@@ -87,9 +88,10 @@ def square(picture: Image.Image, side: int, fill: tuple[int, ...] = _FILL) -> Im
 
 
 def patch_targets(scene: Scene, owner: NDArray[np.uint8], shape: Shape) -> NDArray[np.int64]:
-    """What each patch shows: (3, patches): category, colour, and whether a centre lies in it.
+    """What each patch shows: (5, patches): category, colour, whether a centre lies in it, thirds.
 
     Category 0 is the background; colour 0 is an object without one colour, -100 the background.
+    The thirds (column, line) are those of the object that the patch shows.
     """
     n, p = shape.side, shape.patch
     count = len(scene.objects)
@@ -109,7 +111,19 @@ def patch_targets(scene: Scene, owner: NDArray[np.uint8], shape: Shape) -> NDArr
         x = 0.5 + (item.centre[0] - 0.5) * scene.width / longest
         y = 0.5 + (item.centre[1] - 0.5) * scene.height / longest
         centre[min(int(y * n), n - 1) * n + min(int(x * n), n - 1)] = 1
-    return np.stack([category[best], colour[best], centre])
+    column, line = (
+        np.array([IGNORE] + [thirds(item)[axis] for item in scene.objects]) for axis in (0, 1)
+    )
+    return np.stack([category[best], colour[best], centre, column[best], line[best]])
+
+
+def thirds(item: SceneObject) -> tuple[int, int]:
+    """Where an object is: 0 left or top, 1 middle, 2 right or bottom, as `place_of` says it."""
+    place = place_of(item)
+    return (
+        0 if "left" in place else 2 if "right" in place else 1,
+        0 if "top" in place else 2 if "bottom" in place else 1,
+    )
 
 
 class Packer:
@@ -133,16 +147,20 @@ class Packer:
         for found in self.endings.values():
             found.sort(key=lambda pair: -len(pair[0]))
 
-    def asked(
-        self, row: dict[str, NDArray[np.int64]], present: tuple[str, ...]
-    ) -> NDArray[np.int64]:
-        """Where a question names an object: 1 if the picture shows it, 0 if not, else -100."""
+    def asked(self, row: dict[str, NDArray[np.int64]], scene: Scene) -> NDArray[np.int64]:
+        """What a question's object is: (3, length), -100 where no question names one.
+
+        Whether the picture shows it (1 or 0) and, where it shows just one, its thirds.
+        """
         ids = row["ids"].tolist()
-        marks = np.full(len(ids), IGNORE)
+        marks = np.full((3, len(ids)), IGNORE)
         for i in np.nonzero((row["labels"] == IGNORE) & (row["block"] > 1))[0]:
             for tokens, name in self.endings.get(ids[i], ()):
                 if ids[i + 1 - len(tokens) : i + 1] == tokens:
-                    marks[i] = name in present
+                    items = scene.of(name)
+                    marks[0, i] = bool(items)
+                    if len(items) == 1:
+                        marks[1:, i] = thirds(items[0])
                     break
         return marks
 
@@ -254,7 +272,8 @@ class Scenes(IterableDataset[dict[str, torch.Tensor]]):
 
     def _mirrored(self, row: dict[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
         n = self.shape.side
-        targets = row["targets"].reshape(3, n, n)[..., ::-1].reshape(3, n * n)
+        targets = row["targets"].reshape(5, n, n)[..., ::-1].reshape(5, n * n).copy()
+        targets[3] = np.where(targets[3] >= 0, 2 - targets[3], IGNORE)
         return {"pixels": row["pixels"][..., ::-1].copy(), "targets": targets.copy()}
 
     def _row(self, packer: Packer, number: int) -> dict[str, NDArray[np.generic]]:
@@ -279,5 +298,5 @@ class Scenes(IterableDataset[dict[str, torch.Tensor]]):
         if self.text:
             items = dialogues(scene, rng, 12)
             row.update(packer.pack(items, rng.random() < 0.15))
-            row["asked"] = packer.asked(row, scene.categories)
+            row["asked"] = packer.asked(row, scene)
         return row

@@ -17,17 +17,22 @@ from .network import Trainee
 from .tokenizer import BUNDLED, PAD_ID
 
 
-def export(checkpoint: Path, target: Path = BUNDLED) -> None:
+def export(checkpoint: Path, target: Path = BUNDLED, weights: str = "master") -> None:
     """Writes configuration, weights and image processor beside the tokenizer in `target`.
 
-    The averaged weights are taken, and the heads that only training needs are left out.
+    The heads that only training needs are left out.
+
+    Args:
+        checkpoint: A checkpoint of `training.train`.
+        target: Where to write.
+        weights: "master", the weights themselves, or "average", their running average.
     """
     shape = Shape()
     state = torch.load(checkpoint, weights_only=True)
     trainee = Trainee(shape, 0)
     named = dict(trainee.named_parameters())
     with torch.no_grad():
-        for name, value in zip(state["names"], state["average"], strict=True):
+        for name, value in zip(state["names"], state[weights], strict=True):
             named[name].copy_(value)
     model = trainee.llava
     model.generation_config.bos_token_id = 1
@@ -63,5 +68,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--target", type=Path, default=BUNDLED)
+    parser.add_argument("--weights", choices=("master", "average"), default="master")
     args = parser.parse_args()
-    export(args.checkpoint, args.target)
+    export(args.checkpoint, args.target, args.weights)

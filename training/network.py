@@ -96,7 +96,7 @@ class Trainee(nn.Module):
         """Loss of the patch heads, and their accuracy on patches that show an object."""
         n, k = len(CATEGORIES) + 1, len(COLOURS) + 1
         logits = self.heads(features).float()
-        category, colour, centre = targets.unbind(1)
+        category, colour, centre = targets[:, :3].unbind(1)
         weight = torch.ones(n)
         weight[0] = 0.3  # most patches are background
         loss = F.cross_entropy(logits[..., :n].flatten(0, 1), category.flatten(), weight)
@@ -128,24 +128,42 @@ class Trainee(nn.Module):
                 half = model.language_model.norm(x)
         return model.language_model.norm(x), half
 
-    def word_loss(self, features: Tensor, targets: Tensor, words: Tensor) -> Tensor:
+    def place_loss(self, hidden: Tensor, thirds: Tensor, places: Tensor) -> Tensor:
+        """How well hidden states tell where an object is, read off by the output head.
+
+        `hidden` is (..., width), `thirds` (2, ...) the object's column and line; `places` is (2, 3)
+        the ids of "left", "middle", "right" and "top", "middle", "bottom".
+        """
+        known = thirds[0] != IGNORE
+        total = hidden.new_zeros((), dtype=torch.float32)
+        for target, tokens in zip(thirds, places, strict=True):
+            logits = (hidden[known] @ self.llava.lm_head.weight[tokens].T).float()
+            total = total + F.cross_entropy(logits, target[known])
+        return total
+
+    def word_loss(
+        self, features: Tensor, targets: Tensor, words: Tensor, places: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """How far the projected patches are from the words for what they show.
 
         Read off by the model's own output head, so that a patch of a dog comes to lie near the
         word "dog", where attention finds it. `words` is (categories, vocabulary), each row the
-        shares of a name's tokens.
+        shares of a name's tokens. The second loss is that of the place.
         """
         category = targets[:, 0]
         shown = category > 0
         projected = self.llava.model.multi_modal_projector(features[shown])
         hidden = self.llava.model.language_model.norm(projected)
-        return F.cross_entropy(self.llava.lm_head(hidden).float(), words[category[shown] - 1])
+        word = F.cross_entropy(self.llava.lm_head(hidden).float(), words[category[shown] - 1])
+        thirds = targets[:, 3:].transpose(0, 1)[:, shown]
+        return word, self.place_loss(hidden, thirds, places)
 
     def asked_loss(self, half: Tensor, asked: Tensor, decisive: Tensor) -> tuple[Tensor, Tensor]:
         """Half way through, where a question names an object, it must be known whether it is there.
 
         Read off by the output head as "Yes" or "No"; returns the loss and the accuracy.
         """
+        asked = asked[:, 0]
         wanted = asked != IGNORE
         logits = (half[wanted] @ self.llava.lm_head.weight[decisive].T).float()
         target = 1 - asked[wanted]  # decisive is (yes, no)

@@ -107,6 +107,8 @@ class Trainer:
                 tokens = self.packer.sp.encode(text)
                 for token in tokens:
                     row[token] += share / len(tokens)
+        names = (("left", "middle", "right"), ("top", "middle", "bottom"))
+        self.places = torch.tensor([[self.packer.sp.encode(n)[0] for n in row] for row in names])
         self.stage, self.step, self.seconds = 0, 0, 0.0
         if compiled:
             self.model.see = torch.compile(self.model.see)  # type: ignore[method-assign]
@@ -129,9 +131,12 @@ class Trainer:
             "token_accuracy": right.float().mean().item(),
             "yes_no_accuracy": right[asked].float().mean().item(),
         }
-        words = self.model.word_loss(features, batch["targets"], self.words)
+        words, place = self.model.word_loss(features, batch["targets"], self.words, self.places)
+        where = self.model.place_loss(half, batch["asked"][:, 1:].transpose(0, 1), self.places)
         log |= {"word_loss": words.item(), "asked_accuracy": found.item()}
-        return text + 0.5 * patch + 0.3 * words + 0.5 * asked_loss, log
+        log |= {"place_loss": place.item(), "where_loss": where.item()}
+        aids = 0.5 * patch + 0.3 * words + 0.5 * asked_loss + 0.15 * place + 0.25 * where
+        return text + aids, log
 
     def update(
         self, loss: Tensor, rate: float, vision_rate: float, keep: float, seconds: float
