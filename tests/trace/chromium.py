@@ -117,7 +117,12 @@ class Chromium:
     def complaints(self) -> list[dict[str, Any]]:
         """What the page wrote to the console, and what it failed to do."""
         names = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
-        return [event for event in self.events if event["method"] in names]
+        return [
+            event
+            for event in self.events
+            if event["method"] in names
+            and event["params"].get("entry", {}).get("source") != "rendering"  # advice on speed
+        ]
 
     def requests(self) -> list[str]:
         """The addresses that the page asked for."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from os.path import commonprefix
 from typing import Any, Final
 
 from secondsight.benchmarks.lexicon import coco_lexicon
@@ -29,10 +28,18 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     for count in range(1, len(ids) + 1):
         shown = read(count) if count < len(ids) else whole
         # Only what the whole text has as well: later bytes may change how earlier ones read.
-        stop = max(end, len(commonprefix([shown, whole])))
+        stop = max(end, _same_until(shown, whole))
         texts.append(whole[end:stop])
         end = stop
     return texts
+
+
+def _same_until(one: str, other: str) -> int:
+    """How many characters two texts have in common at the beginning."""
+    for place, (left, right) in enumerate(zip(one, other, strict=False)):
+        if left != right:
+            return place
+    return min(len(one), len(other))
 
 
 def words(tokens: Sequence[TokenFacts]) -> tuple[Word, ...]:
