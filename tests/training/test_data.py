@@ -71,6 +71,17 @@ def test_conversations_do_not_see_one_another(packer: Packer) -> None:
     assert not (seen & ~torch.ones_like(seen).tril()).any()
 
 
+def test_objects_in_questions_are_marked(packer: Packer) -> None:
+    scene = make_scene("test", 0)
+    assert "backpack" in scene.categories
+    turns = (("Are there any backpacks?", "Yes"), ("Is there a wine glass?", "No"))
+    row = packer.pack([Dialogue((turn,)) for turn in turns], False)
+    marks = packer.asked(row, scene)[0]
+    said = [packer.sp.decode(row["ids"][i : i + 1].tolist()) for i in np.nonzero(marks >= 0)[0]]
+    assert marks[marks >= 0].tolist() == [1, 0]
+    assert said[1] == "glass"
+
+
 def test_conversations_are_true() -> None:
     for index in range(80):
         scene = make_scene("train", index)
@@ -88,10 +99,11 @@ def test_targets_name_the_object_that_covers_a_patch() -> None:
         scene = make_scene("train", index)
         drawn = render(scene, SHAPE.image)
         owner = np.asarray(square(Image.fromarray(drawn.owner), SHAPE.image))
-        category, colour, centre = patch_targets(scene, owner, SHAPE)
+        category, colour, centre, column, line = patch_targets(scene, owner, SHAPE)
         assert category.shape == (SHAPE.patches,)
         assert 1 <= centre.sum() <= len(scene.objects)
-        assert ((category == 0) == (colour == IGNORE)).all()
+        for attribute in (colour, column, line):
+            assert ((category == 0) == (attribute == IGNORE)).all()
 
 
 def test_batches_depend_on_seed_and_step_alone() -> None:
