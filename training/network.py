@@ -60,6 +60,8 @@ def configuration(shape: Shape) -> LlavaConfig:
 
 #: The layer behind which an object that a question names must be found or missed.
 HALF_WAY = 2
+#: Strength of the code for a patch's place, at the start.
+PLACE = 8.0
 
 
 class Trainee(nn.Module):
@@ -76,6 +78,10 @@ class Trainee(nn.Module):
         self.start = start
         self.llava = LlavaForConditionalGeneration(configuration(shape))
         width = self.llava.config.vision_config.hidden_size
+        tower = self.llava.model.vision_tower
+        embeddings = getattr(tower, "vision_model", tower).embeddings
+        with torch.no_grad():
+            embeddings.position_embedding.weight[1:] += PLACE * place_code(shape.side, width)
         self.heads = nn.Linear(width, len(CATEGORIES) + 1 + len(COLOURS) + 1 + 2)
         mean, std = (torch.tensor(v).view(1, 3, 1, 1) * 255 for v in (MEAN, STD))
         self.register_buffer("mean", mean, persistent=False)
@@ -184,6 +190,21 @@ class Trainee(nn.Module):
         weight = 1.0 + 7.0 * torch.isin(target, decisive)
         loss = F.cross_entropy(logits, target, reduction="none")
         return (loss * weight).sum() / weight.sum(), logits.argmax(-1), target
+
+
+def place_code(side: int, width: int) -> Tensor:
+    """A code for where a patch is: (patches, width), column and line along two directions.
+
+    What a patch shows can be told without knowing where it is, so the tower would not keep its
+    place by itself, and nothing later could tell left from right.
+    """
+    generator = torch.Generator().manual_seed(7)
+    basis = torch.randn(2, width, generator=generator)
+    basis = torch.linalg.qr((basis - basis.mean(1, keepdim=True)).T)[0].T
+    line, column = torch.meshgrid(
+        torch.linspace(-1, 1, side), torch.linspace(-1, 1, side), indexing="ij"
+    )
+    return torch.stack([column.flatten(), line.flatten()], 1) @ basis
 
 
 def visible(block: Tensor) -> Tensor:
