@@ -80,6 +80,15 @@ def test_a_projector_alone(tiny_original: Path, tmp_path: Path, picture: Picture
     assert ids(folder, picture, **asked) == ids(tiny_original, picture)
 
 
+def test_nothing_is_ignored(tiny_llava: Path, tiny_original: Path) -> None:
+    """A base or a tower that would not be used is refused."""
+    for folder in (tiny_llava, tiny_original):
+        with pytest.raises(UnsupportedError, match="whole model"):
+            secondsight.load(folder, device="cpu", model_base=tiny_original)
+    with pytest.raises(UnsupportedError, match="its own vision tower"):
+        secondsight.load(tiny_llava, device="cpu", vision_tower=tiny_original)
+
+
 @needs_peft
 def test_lora_of_the_original_code(tiny_original: Path, tmp_path: Path, picture: Picture) -> None:
     """Merged by peft: the weights are the base's and the product of the matrices."""

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from secondsight.decoding.tokenizers import remember_tokenizer
-from secondsight.errors import CheckpointError
+from secondsight.errors import CheckpointError, UnsupportedError
 from secondsight.models.encoder import Encoder
 from secondsight.models.hub import Checkpoint, find, read_config
 from secondsight.models.hugging import load_by_processor, load_weights
@@ -103,6 +103,8 @@ def load(
     if (checkpoint.folder / ADAPTER).is_file() and not _is_original_folder(checkpoint.folder):
         adapter, source = checkpoint.folder, _base_of(checkpoint, base)
     config = read_config(source)
+    if not is_original(config):
+        _refuse_unused(checkpoint, adapter, vision_tower, base)
     encoder: Encoder
     if is_original(config):
         hf_model, tower = load_original(
@@ -142,6 +144,24 @@ def bundled_folder() -> Path:
 def _is_original_folder(folder: Path) -> bool:
     path = folder / "config.json"
     return path.is_file() and is_original(read_json(path))
+
+
+def _refuse_unused(
+    checkpoint: Checkpoint,
+    adapter: Path | None,
+    vision_tower: str | Path | None,
+    base: Checkpoint | None,
+) -> None:
+    if vision_tower is not None:
+        raise UnsupportedError(
+            f"{checkpoint.name!r} brings its own vision tower: leave out vision_tower, which is "
+            "for LLaVA-1.5 in the original layout."
+        )
+    if base is not None and adapter is None:
+        raise UnsupportedError(
+            f"{checkpoint.name!r} is a whole model, to which nothing is added: leave out "
+            "model_base."
+        )
 
 
 def _base_of(checkpoint: Checkpoint, base: Checkpoint | None) -> Checkpoint:

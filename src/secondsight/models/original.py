@@ -130,7 +130,12 @@ def _check_base(checkpoint: Checkpoint, base: Checkpoint | None) -> None:
     folder = checkpoint.folder
     adapter = (folder / ADAPTER).is_file()
     whole = bool(language_shards(folder))
-    delta = whole and "delta" in folder.name.lower()
+    delta = whole and "delta" in Path(checkpoint.name).name.lower()
+    if base is not None and whole and not delta and not adapter:
+        raise UnsupportedError(
+            f"{checkpoint.name!r} is a whole model, to which nothing is added: leave out "
+            "model_base. (A delta is known by its name.)"
+        )
     if base is None and (adapter or delta or not whole):
         what = "a LoRA adapter" if adapter else "a delta" if delta else "a projector"
         if not adapter and not delta and not (folder / "mm_projector.bin").is_file():
