@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         UnsupportedError,
         UserError,
     )
+    from secondsight.images import demo_picture
     from secondsight.methods import (
         M3ID,
         VCD,
@@ -63,6 +64,7 @@ __all__ = [
     "UserError",
     "__version__",
     "decode",
+    "demo_picture",
     "load",
     "methods",
     "presets",
@@ -83,6 +85,7 @@ _HOMES = {
         "UnsupportedError",
         "UserError",
     ),
+    "images": ("demo_picture",),
     "methods": (
         "M3ID",
         "VCD",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,19 @@ MAX_DOWNLOAD: Final = 20 * 1024 * 1024
 
 DOWNLOAD_TIMEOUT: Final = 20.0
 """How long a server may stay silent, in seconds."""
+
+
+def demo_picture() -> Path:
+    """The picture that ships with secondsight, of the world that the bundled model knows.
+
+    Raises:
+        ImageError: This installation lacks it.
+    """
+    folder = Path(str(resources.files("secondsight") / "data"))
+    for name in ("demo.png", "demo.jpg"):
+        if (folder / name).is_file():
+            return folder / name
+    raise ImageError("This installation lacks the demo picture. Name a picture of your own.")
 
 
 def open_image(source: ImageSource) -> Image.Image:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from secondsight.cli import options
+from secondsight import images
 from secondsight.errors import UserError
 
 SHORT = ("--max-new-tokens", 8)
@@ -65,7 +65,7 @@ def test_without_arguments_the_shipped_picture(
     run, tiny_llava, pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [path] = pictures(1)
-    monkeypatch.setattr(options, "demo_picture", lambda: path)
+    monkeypatch.setattr(images, "demo_picture", lambda: path)
     result = run("describe", "-m", tiny_llava, "--json", *SHORT)
     assert json.loads(result.out)["image"] == str(path)
 
@@ -73,9 +73,9 @@ def test_without_arguments_the_shipped_picture(
 def test_an_installation_without_the_picture_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(options.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(images.resources, "files", lambda package: tmp_path)
     with pytest.raises(UserError, match="lacks the demo picture"):
-        options.demo_picture()
+        images.demo_picture()
 
 
 def test_only_the_answer_is_on_stdout(start, tiny_llava, pictures) -> None:

@@ -117,11 +117,11 @@ def compare(
     )
     options.checked_question(question)
     from secondsight.cli.plugins import load_plugins
-    from secondsight.images import open_image
+    from secondsight.images import demo_picture, open_image
 
     load_plugins(plugin or ())
     chosen = chosen_methods(methods, controls)
-    name = image or str(options.demo_picture())
+    name = image or str(demo_picture())
     picture = open_image(name)
     loaded = options.load_model(
         model,

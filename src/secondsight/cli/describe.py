@@ -147,7 +147,9 @@ def _describe(
     as_json: bool,
 ) -> None:
     """Answer about each picture; one that cannot be used does not stop the others."""
-    names = images or [str(options.demo_picture())]
+    from secondsight.images import demo_picture
+
+    names = images or [str(demo_picture())]
     _check_files(names)
     chosen = _method(method, plugin)
     from secondsight.images import open_image

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from secondsight.cli.output import quiet, say, stderr
-from secondsight.errors import QuestionError, UserError
+from secondsight.errors import QuestionError
 
 if TYPE_CHECKING:
     from secondsight.models import Model
@@ -104,15 +103,6 @@ def checked_question(question: str) -> str:
     if not question.strip():
         raise QuestionError("The question is empty. Ask something about the image.")
     return question
-
-
-def demo_picture() -> Path:
-    """The picture that ships with secondsight."""
-    folder = Path(str(resources.files("secondsight") / "data"))
-    for name in ("demo.png", "demo.jpg"):
-        if (folder / name).is_file():
-            return folder / name
-    raise UserError("This installation lacks the demo picture. Name a picture of your own.")
 
 
 def load_model(

@@ -123,7 +123,7 @@ def trace(
     options.checked_question(question)
 
     from secondsight.cli.plugins import load_plugins
-    from secondsight.images import open_image
+    from secondsight.images import demo_picture, open_image
     from secondsight.methods import create
     from secondsight.trace.files import check_writable, write_text
 
@@ -131,7 +131,7 @@ def trace(
     load_plugins(plugin or ())
     chosen = create(method)
     # Opened now, so that a mistake shows before a large model is loaded.
-    picture = open_image(image if image is not None else options.demo_picture())
+    picture = open_image(image if image is not None else demo_picture())
     loaded = options.load_model(
         model,
         preset=preset,
