@@ -11,9 +11,10 @@ import typer
 from typer.testing import CliRunner
 
 from secondsight.benchmarks import DataError, runner
-from secondsight.cli.eval import _methods, evaluate
+from secondsight.cli.eval import evaluate
 from secondsight.cli.pope_questions import pope_questions
 from secondsight.errors import UserError
+from secondsight.methods import split
 
 app = typer.Typer()
 app.command("eval")(evaluate)
@@ -93,7 +94,7 @@ def test_eval_without_any_data_says_what_is_needed(model: None, tmp_path: Path) 
     ],
 )
 def test_methods_with_parameters_are_told_apart(text: str, specs: list[str]) -> None:
-    assert _methods(text) == specs
+    assert split(text) == specs
 
 
 def test_pope_questions_are_deterministic_and_score_themselves(tmp_path: Path) -> None:

@@ -63,8 +63,9 @@ def bench(
     from secondsight.bench import run
     from secondsight.bench.report import about, table
     from secondsight.bench.report import plot as draw
+    from secondsight.methods import split
 
-    chosen = [part.strip() for part in methods.split(",") if part.strip()]
+    chosen = split(methods)
     wanted = [part.strip() for part in workloads.split(",") if part.strip()]
     unknown = set(wanted) - {"caption", "yes/no"}
     if unknown or not wanted:

@@ -17,7 +17,6 @@ from rich.text import Text
 
 from secondsight.cli import options
 from secondsight.cli.output import stderr, stdout
-from secondsight.errors import UserError
 from secondsight.settings import Settings, as_stops
 
 if TYPE_CHECKING:
@@ -157,23 +156,11 @@ def chosen_methods(text: str | None, controls: bool) -> list[Method]:
     from secondsight import methods
 
     known = [name for name in methods.names() if controls or name not in methods.controls()]
-    specs = known if text is None else [REGULAR, *_split(text)]
+    specs = known if text is None else [REGULAR, *methods.split(text)]
     if controls and text is not None:
         specs += methods.controls()
     made = {method.spec: method for method in map(methods.create, specs)}
     return sorted(made.values(), key=lambda method: method.control)
-
-
-def _split(text: str) -> list[str]:
-    specs: list[str] = []
-    for part in (part.strip() for part in text.split(",")):
-        if specs and ":" in specs[-1] and ":" not in part and "=" in part:
-            specs[-1] += f",{part}"
-        elif part:
-            specs.append(part)
-    if not specs:
-        raise UserError("--methods names no method. All of them: secondsight methods.")
-    return specs
 
 
 def marked(regular: Answer, answer: Answer) -> tuple[tuple[str, bool], ...]:

@@ -99,12 +99,13 @@ def evaluate(
     from secondsight.benchmarks.base import Source, create
     from secondsight.benchmarks.report import comparison_table
     from secondsight.benchmarks.runner import evaluate as run
+    from secondsight.methods import split as split_methods
 
     result = run(
         benchmark,
         out=out,
         model=model,
-        methods=_methods(methods),
+        methods=split_methods(methods),
         controls=controls,
         preset=preset,
         seeds=_seeds(seeds),
@@ -140,22 +141,6 @@ def evaluate(
     console = Console()
     console.print(comparison_table(result.comparison, create(benchmark).title))
     console.print(f"report: {result.folder / 'report.html'}", markup=False, highlight=False)
-
-
-def _methods(text: str) -> list[str]:
-    """``a,b`` or ``a:x=1,y=2;b``; a comma before ``name=`` belongs to the method's parameters."""
-    found: list[str] = []
-    for group in text.split(";"):
-        for part in group.split(","):
-            key = part.partition("=")[0]
-            if "=" in part and ":" not in key and found:
-                found[-1] += f",{part}"
-            else:
-                found.append(part.strip())
-    chosen = [part for part in found if part]
-    if not chosen:
-        raise UserError("--methods names no method")
-    return chosen
 
 
 def _seeds(text: str) -> list[int]:

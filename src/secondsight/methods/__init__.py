@@ -3,7 +3,7 @@
 from secondsight.methods.base import Method, parameter, plausibility
 from secondsight.methods.combined import RitualM3ID, RitualVCD
 from secondsight.methods.m3id import M3ID
-from secondsight.methods.registry import controls, create, get, names, register
+from secondsight.methods.registry import controls, create, get, names, register, split
 from secondsight.methods.regular import Greedy, Identity, Plausibility, Regular, Sharpened
 from secondsight.methods.ritual import Ritual, RitualPlus
 from secondsight.methods.vcd import VCD
@@ -28,4 +28,5 @@ __all__ = [
     "parameter",
     "plausibility",
     "register",
+    "split",
 ]

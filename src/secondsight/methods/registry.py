@@ -67,6 +67,27 @@ def get(name: str) -> type[Method]:
         raise MethodError(f"No method is called {name!r}.{nearest(name, _METHODS)}") from None
 
 
+def split(text: str) -> list[str]:
+    """Several methods from text: ``ritual,vcd:alpha=2,step=300``.
+
+    A comma before ``name=`` continues a method's parameters; a semicolon may stand between
+    methods as well.
+
+    Raises:
+        MethodError: It names none.
+    """
+    specs: list[str] = []
+    for group in text.split(";"):
+        for place, part in enumerate(part.strip() for part in group.split(",")):
+            if place and specs and "=" in part and ":" not in part.partition("=")[0]:
+                specs[-1] += f",{part}"
+            elif part:
+                specs.append(part)
+    if not specs:
+        raise MethodError("The list names no method. All of them: secondsight methods.")
+    return specs
+
+
 def create(spec: str | Method) -> Method:
     """Make a method from text such as ``ritual:alpha=2,transform=hflip``.
 

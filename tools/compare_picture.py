@@ -1,0 +1,24 @@
+"""Draw the README's picture of ``secondsight compare``: ``python tools/compare_picture.py``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from secondsight.cli import compare
+
+TARGET = Path(__file__).resolve().parent.parent / "docs" / "compare.svg"
+
+
+def main() -> None:
+    """Run the verb on the shipped picture, recording what it prints."""
+    console = Console(record=True, width=118, force_terminal=True, color_system="truecolor")
+    compare.stdout = lambda: console
+    compare.compare()
+    svg = console.export_svg(title="secondsight compare")
+    TARGET.write_text("\n".join(line.rstrip() for line in svg.splitlines()) + "\n")
+
+
+if __name__ == "__main__":
+    main()
