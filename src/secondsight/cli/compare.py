@@ -143,7 +143,9 @@ def compare(
         return
     console = stdout()
     console.print(_table(rows, console), highlight=False)
-    console.print(Text(f"{name}: {question}", style="dim"), soft_wrap=True)
+    console.print(
+        Text(f"{image or 'the shipped picture'}: {question}", style="dim"), soft_wrap=True
+    )
 
 
 def chosen_methods(text: str | None, controls: bool) -> list[Method]:
