@@ -10,13 +10,13 @@ from secondsight.bench.measure import Measurement, Result
 
 
 def table(result: Result, workload: str) -> Table:
-    """The measurements of one workload, with the ratios that matter."""
+    """The ratios of one workload; spreads, times and memory are in the JSON form."""
     caption = workload == "caption"
     unit = f"{result.tokens} tokens" if caption else f"{result.questions} questions"
     view = Table(title=f"{workload}: {unit}, median of {result.repeats}", title_justify="left")
-    columns = ["method", "scheme", "seconds", "fastest to slowest", "x regular"]
-    columns += ["per token", "x floor", "first token", "tokens/s"] if caption else ["questions/s"]
-    for column in [*columns, "forwards", "peak MB", "single"]:
+    columns = ["method", "scheme", "seconds", "x regular"]
+    columns += ["per token", "x floor"] if caption else ["questions/s"]
+    for column in [*columns, "forwards", "single"]:
         view.add_column(column, justify="left" if column in ("method", "scheme") else "right")
     for one in result.measurements:
         if one.workload == workload:
@@ -25,18 +25,17 @@ def table(result: Result, workload: str) -> Table:
 
 
 def _cells(one: Measurement, caption: bool) -> list[str]:
-    low, high = one.spread
-    cells = [one.method, one.scheme, f"{one.seconds:.3f}", f"{low:.3f} to {high:.3f}"]
-    cells.append(f"{one.ratio:.2f}")
+    cells = [one.method, one.scheme, f"{one.seconds:.3f}", f"{one.ratio:.2f}"]
     if caption:
-        cells += [_number(one.token_ratio), _number(one.floor_ratio), _number(one.first_token, 3)]
-    cells.append(f"{one.per_second:.1f}")
+        cells += [_number(one.token_ratio), _number(one.floor_ratio)]
+    else:
+        cells.append(f"{one.per_second:.1f}")
     single = "" if one.single is None else f"{one.single:.0%}"
-    return [*cells, str(one.forwards), f"{one.peak_bytes / 2**20:.0f}", single]
+    return [*cells, str(one.forwards), single]
 
 
-def _number(value: float | None, digits: int = 2) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def about(result: Result) -> str:
