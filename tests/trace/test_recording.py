@@ -189,6 +189,7 @@ def test_a_folder_cannot_be_kept_to(
         model.trace(photograph, QUESTION, keep=tmp_path)
 
 
+@pytest.mark.slow  # it measures time
 def test_recording_costs_at_most_three_times(golden_model: secondsight.Model, seed: Path) -> None:
     """Processor time, so that a busy machine does not matter, of the best of three runs."""
     photograph = seed / "COCO_val2014_000000324158.jpg"
