@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -46,13 +45,10 @@ def test_help_is_quick_because_it_imports_no_torch() -> None:
         "    assert CliRunner().invoke(app, args).exit_code == 0\n"
         "print([name for name in ('torch', 'transformers', 'numpy') if name in sys.modules])\n"
     )
-    start = time.process_time(), os.times()
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
-    used = os.times().children_user - start[1].children_user
     assert out.strip() == "[]"
-    assert used < 1.5  # processor time: a busy machine must not fail this
 
 
 def test_version(run) -> None:
