@@ -20,6 +20,7 @@ from transformers.generation.streamers import BaseStreamer
 
 import secondsight
 from secondsight import UnsupportedError
+from secondsight.decoding.cache import CACHE
 from secondsight.decoding.collate import join, padding_id
 
 TOKENS = 16
@@ -214,7 +215,7 @@ def test_attentions_of_the_original_beside_a_shorter_and_a_longer_view(
 
 
 @pytest.mark.parametrize("schedule", ["joint", "lazy"])
-def test_past_key_values_continue_the_text(
+def test_the_returned_cache_continues_the_text(
     model: secondsight.Model, one: dict[str, Any], schedule: str
 ) -> None:
     output = model.hf_model.generate(
@@ -228,11 +229,9 @@ def test_past_key_values_continue_the_text(
         return_dict_in_generate=True,
     )
     length = output.sequences.shape[1]
-    assert output.past_key_values.get_seq_length() == length - 1
+    assert output[CACHE].get_seq_length() == length - 1
     with torch.no_grad():
-        step = model.hf_model(
-            input_ids=output.sequences[:, -1:], past_key_values=output.past_key_values
-        )
+        step = model.hf_model(input_ids=output.sequences[:, -1:], **{CACHE: output[CACHE]})
         whole = model.hf_model(input_ids=output.sequences, pixel_values=one["pixel_values"])
     torch.testing.assert_close(step.logits[:, -1], whole.logits[:, -1], atol=1e-3, rtol=1e-3)
 
@@ -335,16 +334,17 @@ def test_a_streamer_hears_every_token(model: secondsight.Model, one: dict[str, A
     assert ours.ended == plain.ended == 1
 
 
-def test_a_text_streamer_spells_the_text(model: secondsight.Model, one: dict[str, Any]) -> None:
-    streamer = TextIteratorStreamer(model.tokenizer, skip_prompt=True)
-    ids = model.hf_model.generate(
-        **one,
-        custom_generate=secondsight.decode,
-        streamer=streamer,
-        max_new_tokens=TOKENS,
-        do_sample=False,
-    )
-    assert "".join(streamer) == model.tokenizer.decode(ids[0, one["input_ids"].shape[1] :])
+def test_a_text_streamer_spells_what_it_spells_for_generate(
+    model: secondsight.Model, one: dict[str, Any]
+) -> None:
+    options = {**one, "max_new_tokens": TOKENS, "do_sample": False}
+    texts = []
+    for loop in ({}, {"custom_generate": secondsight.decode}):
+        streamer = TextIteratorStreamer(model.tokenizer, skip_prompt=True)
+        model.hf_model.generate(**options, streamer=streamer, **loop)
+        texts.append("".join(streamer))
+    assert texts[0]
+    assert texts[0] == texts[1]
 
 
 def test_finished_samples_leave_the_batch(model: secondsight.Model, three: dict[str, Any]) -> None:

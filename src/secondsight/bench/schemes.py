@@ -9,6 +9,7 @@ import torch
 from transformers import DynamicCache
 
 from secondsight.decoding import decode
+from secondsight.decoding.cache import CACHE
 from secondsight.methods import Method
 from secondsight.models.model import Model
 
@@ -49,7 +50,7 @@ def naive(
     masks = [view["attention_mask"] for view in views]
     for step in range(tokens):
         outputs = [
-            model.hf_model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            model.hf_model(**inputs, **{CACHE: cache}, use_cache=True, logits_to_keep=1)
             for inputs, cache in zip(step_inputs, caches, strict=True)
         ]
         logits = torch.stack([output.logits[:, -1].float() for output in outputs])

@@ -7,6 +7,7 @@ rows* and *which slots* a forward pass is about. Slots are preallocated and writ
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,9 +15,17 @@ from typing import Any, Final
 import torch
 from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.generation import GenerationMixin
 
 from secondsight.decoding.prefixes import KeysValues
 from secondsight.errors import UnsupportedError
+
+CACHE: Final = (
+    "cache"
+    if "cache" in inspect.signature(GenerationMixin.prepare_inputs_for_generation).parameters
+    else "past_key_values"
+)
+"""What transformers calls the cache, in models' arguments and outputs: `cache` since 5.24."""
 
 _SPARE_SLOTS: Final = 128
 """Slots allocated beyond what is needed now, so that growing is rare and memory is not wasted."""

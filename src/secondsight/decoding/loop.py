@@ -15,6 +15,7 @@ from transformers import (
 )
 from transformers.generation import GenerateDecoderOnlyOutput
 
+from secondsight.decoding.cache import CACHE
 from secondsight.decoding.collate import ModelInputs, padding_id
 from secondsight.decoding.looks import Looks
 from secondsight.decoding.observer import Observer
@@ -127,7 +128,7 @@ def decode(
 
 def _original(input_ids: torch.Tensor, model_kwargs: dict[str, Any]) -> dict[str, Any]:
     """The original view's inputs, less what the loop decides itself."""
-    ours = ("past_key_values", "use_cache", "output_attentions", "output_hidden_states")
+    ours = (CACHE, "use_cache", "output_attentions", "output_hidden_states")
     kept = {key: value for key, value in model_kwargs.items() if key not in ours}
     return {"input_ids": input_ids, **kept}
 

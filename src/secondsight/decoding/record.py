@@ -8,6 +8,7 @@ import torch
 from transformers import GenerationConfig
 from transformers.generation import GenerateDecoderOnlyOutput
 
+from secondsight.decoding.cache import CACHE
 from secondsight.decoding.looks import Look
 from secondsight.decoding.rows import Rows
 
@@ -81,7 +82,5 @@ class Record:
             logits=self._logits,
             attentions=self._attentions,
             hidden_states=self._hidden_states,
-            past_key_values=self._rows.cache.export(
-                self._rows.samples, start, self._rows.length - 1
-            ),
+            **{CACHE: self._rows.cache.export(self._rows.samples, start, self._rows.length - 1)},
         )

@@ -8,6 +8,7 @@ from typing import Any, Final
 from transformers import GenerationConfig, LogitsProcessorList
 from transformers.generation import GenerationMode
 
+from secondsight.decoding.cache import CACHE
 from secondsight.errors import UnsupportedError
 
 _MODES: Final = (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE)
@@ -80,8 +81,8 @@ def refuse_unsupported(
             f"secondsight.decode brings its own cache: leave out cache_implementation="
             f"{config.cache_implementation!r}."
         )
-    cache = model_kwargs.get("past_key_values")
+    cache = model_kwargs.get(CACHE)
     if cache is not None and cache.get_seq_length() > 0:
-        raise UnsupportedError("secondsight.decode cannot continue from past_key_values.")
+        raise UnsupportedError(f"secondsight.decode cannot continue from {CACHE}.")
     if model_kwargs.get("inputs_embeds") is not None:
         raise UnsupportedError("secondsight.decode needs input_ids, not inputs_embeds.")

@@ -14,7 +14,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
-from secondsight.decoding.cache import RowIndex, SlotCache, Window
+from secondsight.decoding.cache import CACHE, RowIndex, SlotCache, Window
 from secondsight.decoding.collate import TOKEN_ALIGNED, ModelInputs, insert_gap, join, pad_left
 from secondsight.decoding.prefixes import Prefix, PrefixCache
 
@@ -223,9 +223,9 @@ class Rows:
         inputs = self.model.prepare_inputs_for_generation(
             state.pop("input_ids"),
             next_sequence_length=stop - offset,
-            past_key_values=self.cache,
             use_cache=True,
             is_first_iteration=prefill,
+            **{CACHE: self.cache},
             **state,
             **self._constants,
             **(self._images(rows) if prefill else {}),

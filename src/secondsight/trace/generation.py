@@ -16,6 +16,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation import GenerateDecoderOnlyOutput, GenerationMode
 
 from secondsight.decoding import decode
+from secondsight.decoding.cache import CACHE
 from secondsight.settings import Settings
 from secondsight.trace.calls import describe
 from secondsight.trace.config import plain
@@ -185,7 +186,7 @@ def output_facts(loop: WatchedLoop, text: str, prompt: tuple[int, ...]) -> Outpu
                 "logits",
                 "attentions",
                 "hidden_states",
-                "past_key_values",
+                CACHE,
             )
         },
     )

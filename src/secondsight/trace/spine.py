@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from secondsight.decoding.cache import CACHE
 from secondsight.trace.keep import Keeper
 from secondsight.trace.tensors import TensorFacts, summarize
 
@@ -70,7 +71,7 @@ class Spine:
         self._keeper.keep("vision.projected", projected)
 
     def _before_layers(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        self.cache = kwargs.get("past_key_values", self.cache)
+        self.cache = kwargs.get(CACHE, self.cache)
         embeddings = kwargs.get("inputs_embeds")
         if self.embeddings is not None or embeddings is None:
             return
