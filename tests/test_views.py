@@ -36,11 +36,11 @@ def sample(picture: Callable[..., Image.Image]) -> Sample:
 
 
 def seen(view: View, sample: Sample, seed: int = 0) -> np.ndarray:
-    return np.asarray(view.apply(sample, generator(seed)).picture).astype(int)
+    return np.asarray(view.apply(sample, generator(seed)).image).astype(int)
 
 
 def test_flips(sample: Sample) -> None:
-    plain = np.asarray(sample.picture)
+    plain = np.asarray(sample.image)
     assert seen(Transformed("hflip"), sample).tolist() == plain[:, ::-1].tolist()
     assert seen(Transformed("vflip"), sample).tolist() == plain[::-1].tolist()
     assert seen(Original(), sample).tolist() == plain.tolist()
@@ -48,7 +48,7 @@ def test_flips(sample: Sample) -> None:
 
 def test_rotation_is_by_up_to_180_degrees(sample: Sample) -> None:
     square = Sample(Image.new("RGB", (81, 81)), "?")
-    square.picture.paste((255, 255, 255), (40, 0, 41, 15))  # a hand pointing up
+    square.image.paste((255, 255, 255), (40, 0, 41, 15))  # a hand pointing up
     angles = []
     for seed in range(40):
         rotated = seen(Transformed("rotate"), square, seed)[..., 0]
@@ -113,7 +113,7 @@ def test_draws_belong_to_the_generator_alone(sample: Sample, name: str) -> None:
 
 
 def test_random_is_uniform_and_says_what_it_drew(sample: Sample) -> None:
-    small = Sample(sample.picture.resize((8, 6)), "?")
+    small = Sample(sample.image.resize((8, 6)), "?")
     drawn = Counter(Transformed().apply(small, generator(seed)).drawn for seed in range(300))
     assert set(drawn) == set(TRANSFORMS)
     assert min(drawn.values()) > 25
@@ -121,14 +121,14 @@ def test_random_is_uniform_and_says_what_it_drew(sample: Sample) -> None:
     for seed in range(6):
         out = Transformed().apply(small, generator(seed))
         if out.drawn == "hflip":
-            assert out.picture.tobytes() == ImageOps.mirror(small.picture).tobytes()
+            assert out.image.tobytes() == ImageOps.mirror(small.image).tobytes()
 
 
 def test_the_original_sample_stays_as_it_is(sample: Sample) -> None:
-    before = sample.picture.tobytes()
+    before = sample.image.tobytes()
     for name in TRANSFORMS:
         Transformed(name).apply(sample, generator(0))
-    assert sample.picture.tobytes() == before
+    assert sample.image.tobytes() == before
 
 
 def test_noise_against_the_formula() -> None:

@@ -17,6 +17,9 @@ from secondsight.errors import ImageError
 ImageSource = str | Path | bytes | Image.Image
 """A picture: a path, a URL (http or https), the bytes of a file, or a PIL image."""
 
+Images = ImageSource | Sequence[ImageSource] | None
+"""What a question is about: a picture, several in the order in which they are shown, or none."""
+
 MAX_PIXELS: Final = 100_000_000
 """The largest picture that is decoded, in pixels."""
 

@@ -1,25 +1,26 @@
-"""A sample: one picture and one question, and what the views made of them."""
+"""A sample: a question and its pictures, and what the views made of them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from PIL import Image
 
-from secondsight.errors import ImageError
-from secondsight.images import ImageSource, open_image
+from secondsight.images import Images, ImageSource, open_image
 from secondsight.prompts import Turn
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture and one question.
+    """A question and what it is about: one picture, several, or none.
 
     Attributes:
-        image: The picture, or None for a question without one.
+        image: The picture; several, in the order in which they are shown; None for a question
+            without one.
         question: The question.
         id: Names the sample; its random numbers come from the run's seed and this name, so they
             do not depend on the batch that it lands in.
@@ -29,7 +30,7 @@ class Sample:
         drawn: What a view drew for this sample, in words, for the provenance.
     """
 
-    image: ImageSource | None
+    image: Images
     question: str
     id: str | int | None = None
     history: tuple[Turn, ...] = ()
@@ -37,33 +38,33 @@ class Sample:
     drawn: str | None = field(default=None, compare=False)
 
     def opened(self) -> Sample:
-        """The same sample with its picture opened as 8-bit RGB.
+        """The same sample with its pictures opened as 8-bit RGB.
 
         Raises:
-            ImageError: The picture cannot be used.
+            ImageError: A picture cannot be used.
         """
-        if self.image is None:
-            return self
-        return replace(self, image=open_image(self.image))
+        return self.showing([open_image(source) for source in as_sources(self.image)])
+
+    def showing(self, pictures: Sequence[Image.Image]) -> Sample:
+        """The same sample with other pictures."""
+        one = len(pictures) == 1
+        return replace(self, image=pictures[0] if one else tuple(pictures) or None)
 
     @property
-    def picture(self) -> Image.Image:
-        """The picture of an opened sample.
-
-        Raises:
-            ImageError: The sample has no picture.
-        """
-        if not isinstance(self.image, Image.Image):
-            raise ImageError("This method looks at the image in another way, and none was given.")
-        return self.image
+    def pictures(self) -> tuple[Image.Image, ...]:
+        """The pictures of an opened sample, in order; none where it has none."""
+        sources = as_sources(self.image)
+        return tuple(source for source in sources if isinstance(source, Image.Image))
 
     @property
     def digest(self) -> str:
-        """Tells an opened sample's picture from others, by size and pixels."""
-        if not isinstance(self.image, Image.Image):
+        """Tells an opened sample's pictures from others, by sizes and pixels."""
+        if not self.pictures:
             return "no image"
-        content = repr(self.image.size).encode() + self.image.tobytes()
-        return hashlib.blake2b(content, digest_size=16).hexdigest()
+        digest = hashlib.blake2b(digest_size=16)
+        for picture in self.pictures:
+            digest.update(repr(picture.size).encode() + picture.tobytes())
+        return digest.hexdigest()
 
     @property
     def identity(self) -> str:
@@ -72,3 +73,12 @@ class Sample:
             return f"id {self.id}"
         said = [(turn.question, turn.answer) for turn in self.history]
         return f"content {self.digest} {said!r} {self.question}"
+
+
+def as_sources(images: Images) -> tuple[ImageSource, ...]:
+    """One picture, several or none, as a tuple."""
+    if images is None:
+        return ()
+    if isinstance(images, str | Path | bytes | Image.Image):
+        return (images,)
+    return tuple(images)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from secondsight.errors import MethodError, nearest
+from secondsight.errors import ImageError, MethodError, nearest
 from secondsight.sample import Sample
 
 
@@ -75,12 +75,11 @@ TRANSFORMS: Final[dict[str, Callable[[Image.Image], Image.Image]]] = {
 _global_draw = threading.Lock()
 
 
-def _draw_and_apply(name: str, image: Image.Image, generator: torch.Generator) -> Image.Image:
-    """Apply a transform with numbers from `generator`.
+def _drawn_and_applied(name: str, image: Image.Image, seed: int) -> Image.Image:
+    """Apply a transform with numbers from a seed.
 
     torchvision draws from torch's global generator only, so that one is seeded, and put back.
     """
-    seed = int(torch.randint(2**62, (), generator=generator))
     with _global_draw, torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return TRANSFORMS[name](image)
@@ -89,6 +88,8 @@ def _draw_and_apply(name: str, image: Image.Image, generator: torch.Generator) -
 @dataclass(frozen=True)
 class Transformed:
     """The picture transformed before any preprocessing, as in RITUAL (arXiv 2405.17821).
+
+    Several pictures are all transformed in the same way, with the same numbers.
 
     Attributes:
         transform: One of `TRANSFORMS`, or ``random`` to draw one of them uniformly per sample.
@@ -105,13 +106,26 @@ class Transformed:
             )
 
     def apply(self, sample: Sample, generator: torch.Generator) -> Sample:
-        """Draw the transform and its numbers, and apply it to the picture."""
+        """Draw the transform and its numbers, and apply it to the picture.
+
+        Raises:
+            ImageError: The sample has no picture.
+        """
+        pictures = _needed(sample)
         name = self.transform
         if name == "random":
             names = list(TRANSFORMS)
             name = names[int(torch.randint(len(names), (), generator=generator))]
-        image = _draw_and_apply(name, sample.picture, generator)
-        return replace(sample, image=image, drawn=name)
+        seed = int(torch.randint(2**62, (), generator=generator))
+        changed = [_drawn_and_applied(name, picture, seed) for picture in pictures]
+        return replace(sample.showing(changed), drawn=name)
+
+
+def _needed(sample: Sample) -> tuple[Image.Image, ...]:
+    """The pictures of a sample that must have one."""
+    if not sample.pictures:
+        raise ImageError("This method looks at the image in another way, and none was given.")
+    return sample.pictures
 
 
 DIFFUSION_STEPS: Final = 1000
@@ -163,8 +177,12 @@ class Noised:
     name: str = "noised"
 
     def apply(self, sample: Sample, generator: torch.Generator) -> Sample:
-        """Add the noise as a filter on the pixels; the draw is fixed here, once."""
-        _ = sample.picture  # noise without a picture is a mistake, named by this
+        """Add the noise as a filter on the pixels; the draw is fixed here, once.
+
+        Raises:
+            ImageError: The sample has no picture.
+        """
+        _needed(sample)
         seed = int(torch.randint(2**62, (), generator=generator))
         noise = partial(_noise_from_seed, step=self.step, seed=seed)
         return replace(sample, pixel_filter=noise, drawn=f"diffusion step {self.step}")

@@ -33,6 +33,8 @@ QUESTIONS = ("Is there a dog in the image?", "How many people ride the bus? One,
 METHODS = ("ritual", "vcd", "m3id:decay=0.5", "ritual+vcd", "ritual+m3id:decay=0.5", "late")
 IMAGE_FREE = ("m3id", "ritual+m3id")
 NO_IMAGE_FREE_FORM = ("InstructBLIP", "BLIP-2 (OPT)")
+NOT_SHARED = ("Gemma 3", "PaliGemma", "PaliGemma 2", *NO_IMAGE_FREE_FORM)
+"""Windows counted along the cache, a prefix that sees all of itself, a Q-Former."""
 DOCS = Path(__file__).parents[2] / "docs" / "models.md"
 
 
@@ -95,12 +97,15 @@ def samples() -> list[secondsight.Sample]:
     ]
 
 
-def official_inputs(built: Built, image: Image.Image, question: str) -> dict[str, Any]:
+def official_inputs(built: Built, question: str, *images: Image.Image) -> dict[str, Any]:
     """What the family's documentation has its users do."""
     if built.prompt is not None:
         text = built.prompt.format(question=question)
-        return dict(built.processor(images=image, text=text, return_tensors="pt"))
-    content = [{"type": "image", "image": image}, {"type": "text", "text": question}]
+        if len(images) > 1:
+            text = built.processor.image_token * (len(images) - 1) + text
+        return dict(built.processor(images=list(images), text=text, return_tensors="pt"))
+    shown = [{"type": "image", "image": image} for image in images]
+    content = [*shown, {"type": "text", "text": question}]
     return dict(
         built.processor.apply_chat_template(
             [{"role": "user", "content": content}],
@@ -110,6 +115,17 @@ def official_inputs(built: Built, image: Image.Image, question: str) -> dict[str
             return_tensors="pt",
         )
     )
+
+
+def generated(built: Built, sample: secondsight.Sample) -> tuple[int, ...]:
+    """A sample's greedy answer by transformers' own `generate`."""
+    inputs = official_inputs(built, sample.question, *sample.pictures)
+    inputs.pop("labels", None)
+    sequence = built.model.generate(**inputs, max_new_tokens=TOKENS, do_sample=False)
+    written = sequence[0].tolist()
+    if len(written) > TOKENS:
+        written = written[inputs["input_ids"].shape[1] :]
+    return up_to_end(built, written)
 
 
 def up_to_end(built: Built, ids: list[int]) -> tuple[int, ...]:
@@ -195,14 +211,7 @@ def test_regular_is_generate(family: Loaded) -> None:
     ours = answers(family, "regular", "auto", 1)
     assert ours == answers(family, "regular", "auto", 3)
     for sample, ids in zip(samples(), ours, strict=True):
-        assert isinstance(sample.image, Image.Image)
-        inputs = official_inputs(family.built, sample.image, sample.question)
-        inputs.pop("labels", None)
-        sequence = family.built.model.generate(**inputs, max_new_tokens=TOKENS, do_sample=False)
-        written = sequence[0].tolist()
-        if len(written) > TOKENS:
-            written = written[inputs["input_ids"].shape[1] :]
-        assert ids == up_to_end(family.built, written)
+        assert ids == generated(family.built, sample)
 
 
 @pytest.mark.parametrize("spec", METHODS)
@@ -247,6 +256,50 @@ def test_without_an_image(family: Loaded) -> None:
     rest = iter(seen)
     assert all(token in rest for token in blind["input_ids"][0].tolist())  # in order
     assert family.model.answer_batch([sample, *samples()], max_new_tokens=3)
+
+
+def test_several_images(family: Loaded) -> None:
+    """All of a question's pictures in their order, in a batch with other numbers of them."""
+    wide, square = pictures()
+    if family.name in NO_IMAGE_FREE_FORM:
+        with pytest.raises(secondsight.UnsupportedError, match=r"takes one image.* 2 were given"):
+            family.model.encode((wide, square), QUESTIONS[0])
+        return
+    orders = [secondsight.Sample(both, QUESTIONS[0]) for both in ((wide, square), (square, wide))]
+    first, second = (family.model.encode_sample(sample) for sample in orders)
+    assert any(not torch.equal(first[key], second[key]) for key in first)
+    batch = [*orders, *samples(), secondsight.Sample(None, QUESTIONS[0])]
+    written = family.model.answer_batch(batch, max_new_tokens=TOKENS)
+    for sample, answer in zip(batch[:-1], written, strict=False):
+        assert answer.ids == generated(family.built, sample)
+
+
+@pytest.mark.parametrize("spec", ["ritual+vcd", "m3id:decay=0.5"])
+def test_methods_on_several_images(family: Loaded, spec: str) -> None:
+    if family.name in NO_IMAGE_FREE_FORM:
+        pytest.skip("takes one image")
+    two = secondsight.Sample(pictures(), QUESTIONS[0], id="two")
+    written = family.model.answer_batch(
+        [two, *samples()], spec, max_new_tokens=TOKENS, schedule="lazy"
+    )
+    assert written[0].ids == slow(family, two, spec)
+
+
+def test_questions_on_one_picture_share_its_pass(family: Loaded) -> None:
+    """The prompt up to the question is read once where nothing in it sees the question."""
+    family.model.prefixes.clear()
+    apart = [answers(family, "vcd", "joint", 1)[place] for place in (0, 2)]
+    family.model.prefixes.clear()
+    wide, _ = pictures()
+    together = family.model.answer_batch(
+        [samples()[0], samples()[2]], "vcd", max_new_tokens=TOKENS, schedule="joint"
+    )
+    assert [answer.ids for answer in together] == apart
+    kept = len(family.model.prefixes)
+    assert kept == (0 if family.name in NOT_SHARED else 3)  # the picture, and its noise for each
+    again = family.model.answer(wide, QUESTIONS[0], max_new_tokens=TOKENS)
+    assert again.ids == generated(family.built, samples()[0])
+    assert len(family.model.prefixes) == kept
 
 
 def test_text_forges_nothing(family: Loaded) -> None:

@@ -471,3 +471,42 @@ def test_repetition_penalty_does_not_depend_on_padding(
         single = model.answer(picture(2), "Is it?", **options)
         batch = model.answer_batch([(picture(1), QUESTION * 3), (picture(2), "Is it?")], **options)
         assert same(batch[1], single), f"padding with {pad}"
+
+
+@pytest.mark.parametrize("method", ["ritual:transform=hflip", "vcd", "m3id"])
+def test_several_images(model: secondsight.Model, picture: Picture, method: str) -> None:
+    """A slot and a row of pixels per picture, in order; views are made of all of them."""
+    first, second = picture(1), picture(2, (30, 50))
+    inputs = model.encode([first, second], QUESTION)
+    alone = [model.encode(one, QUESTION)["pixel_values"] for one in (first, second)]
+    assert torch.equal(inputs["pixel_values"], torch.cat(alone))
+    slots = inputs["input_ids"] == model.hf_model.config.image_token_id
+    assert int(slots.sum()) == 2 * int(
+        (model.encode(first, QUESTION)["input_ids"] == model.hf_model.config.image_token_id).sum()
+    )
+    regular = model.answer([first, second], QUESTION, max_new_tokens=TOKENS)
+    written = model.hf_model.generate(**inputs, max_new_tokens=TOKENS, do_sample=False)
+    assert (
+        list(regular.ids) == written[0, inputs["input_ids"].shape[1] :].tolist()[: len(regular.ids)]
+    )
+    batch: list[Sample] = [
+        Sample(first, QUESTION, id="one"),
+        Sample((first, second), QUESTION, id="two"),
+        Sample((second, first), QUESTION, id="swapped"),
+    ]
+    together = model.answer_batch(batch, method, max_new_tokens=TOKENS)
+    for sample, answer in zip(batch, together, strict=True):
+        assert same(answer, model.answer_batch([sample], method, max_new_tokens=TOKENS)[0])
+
+
+def test_several_images_are_transformed_alike(model: secondsight.Model, picture: Picture) -> None:
+    sample = Sample((picture(1), picture(1)), QUESTION).opened()
+    draws = torch.Generator().manual_seed(4)
+    first, second = secondsight.views.Transformed("rotate").apply(sample, draws).pictures
+    assert first.tobytes() == second.tobytes() != picture(1).tobytes()
+
+
+def test_no_images_are_none(model: secondsight.Model) -> None:
+    empty, none = (model.encode(image, QUESTION) for image in ([], None))
+    assert torch.equal(empty["input_ids"], none["input_ids"])
+    assert "pixel_values" not in empty

@@ -12,7 +12,7 @@ from PIL import Image
 from transformers import PreTrainedModel
 
 from secondsight.errors import UserError
-from secondsight.sample import Sample
+from secondsight.sample import Sample, as_sources
 
 _WINDOW: Final = 16
 """How many batches are sorted together: enough to even lengths out, few enough to show progress."""
@@ -51,9 +51,9 @@ def order(samples: Sequence[Sample], batch_size: int) -> list[int]:
 
 
 def _picture(sample: Sample) -> object:
-    """What tells a sample's picture from others before it is opened."""
-    image = sample.image
-    return id(image) if isinstance(image, Image.Image) else image
+    """What tells a sample's pictures from others before they are opened."""
+    sources = as_sources(sample.image)
+    return tuple(id(one) if isinstance(one, Image.Image) else one for one in sources)
 
 
 def in_batches(

@@ -38,12 +38,17 @@ class ChatEncoder:
     templated = True
     """Whether questions are written by a chat template."""
 
+    looks_on = False
+    """Whether an image or its positions see the question behind them."""
+
     def __init__(self, config: PreTrainedConfig, processor: ProcessorMixin) -> None:
         self.processor = processor
         self.tokenizer: PreTrainedTokenizerBase = processor.tokenizer
         self.context_length = context_length(config, self.tokenizer)
         self.family = str(config.model_type)
         self._controls = control_strings(processor, self.tokenizer)
+        self._image_token = getattr(config, "image_token_id", None)
+        self._shares = self._image_token is not None and not self.looks_on and not windowed(config)
         if self.templated and not processor.chat_template:
             raise UnsupportedError(
                 f"This {self.family} checkpoint has no chat template (chat_template.jinja), and so "
@@ -62,13 +67,16 @@ class ChatEncoder:
             for key, value in self.process(sample).items()
             if value is not None and key not in _NOT_FOR_FORWARD
         }
-        if sample.image is not None and sample.pixel_filter is not None:
+        if sample.pictures and sample.pixel_filter is not None:
             inputs["pixel_values"] = self._filtered(inputs, sample)
         return inputs
 
     def shareable(self, inputs: Mapping[str, Any]) -> int:
-        """See `Encoder.shareable`: nothing, since families differ in what looks back."""
-        return 0
+        """See `Encoder.shareable`: up to the last position of an image, where nothing looks on."""
+        if not self._shares:
+            return 0
+        slots = (inputs["input_ids"][0] == self._image_token).nonzero()
+        return int(slots[-1]) + 1 if len(slots) else 0
 
     def process(self, sample: Sample) -> Mapping[str, Any]:
         """What the processor makes of a sample, as tensors."""
@@ -81,21 +89,27 @@ class ChatEncoder:
                 return_tensors="pt",
             )
         except (TemplateError, ValueError, TypeError, IndexError, KeyError) as error:
-            shown = "with" if sample.image is not None else "without"
+            count = len(sample.pictures)
+            shown = (
+                ("without an image", "with an image")[count]
+                if count < 2
+                else f"with {count} images"
+            )
             raise UnsupportedError(
-                f"The processor of this {self.family} model does not take the question {shown} an "
-                f"image: {error}"
+                f"The processor of this {self.family} model does not take the question {shown}: "
+                f"{error}"
             ) from error
         return inputs
 
     def conversation(self, sample: Sample) -> list[dict[str, Any]]:
-        """The conversation as chat templates take it; the first question carries the picture."""
+        """The conversation as chat templates take it; the first question carries the pictures."""
         messages: list[dict[str, Any]] = []
         turns = [*((turn.question, turn.answer) for turn in sample.history)]
         for question, answer in [*turns, (sample.question, None)]:
             content: list[dict[str, Any]] = [{"type": "text", "text": self.plain(question)}]
-            if not messages and sample.image is not None:
-                content.insert(0, {"type": "image", "image": sample.picture})
+            if not messages:
+                shown = [{"type": "image", "image": picture} for picture in sample.pictures]
+                content = [*shown, *content]
             messages.append({"role": "user", "content": content})
             if answer is not None:
                 text = [{"type": "text", "text": self.plain(answer)}]
@@ -120,6 +134,18 @@ def context_length(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase)
     model = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
     limits = [int(limit) for limit in (model, tokenizer.model_max_length) if limit]
     return min([limit for limit in limits if limit < _UNLIMITED], default=_UNLIMITED)
+
+
+def windowed(config: PreTrainedConfig) -> bool:
+    """Whether layers of the language model see a window only.
+
+    It is counted along the cache, where prompts that share their beginning have gaps.
+    """
+    text = config.get_text_config(decoder=True)
+    kinds = getattr(text, "layer_types", None)
+    if kinds is None:
+        return getattr(text, "sliding_window", None) is not None
+    return any(kind != "full_attention" for kind in kinds)
 
 
 def control_strings(*owners: Any) -> re.Pattern[str]:

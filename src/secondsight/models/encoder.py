@@ -21,7 +21,7 @@ class Encoder(Protocol):
         """A sample as model inputs, on the CPU.
 
         Args:
-            sample: The sample, its picture opened. Without a picture it becomes the same prompt
+            sample: The sample, its pictures opened. Without one it becomes the same prompt
                 without the image.
 
         Returns:

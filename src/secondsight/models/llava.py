@@ -57,18 +57,19 @@ class LlavaEncoder:
         self._image = [*before, *[self._image_token] * self._image_length, *after]
 
     def prompt(self, sample: Sample) -> Prompt:
-        """The sample's prompt; without a picture, the same text without the slot."""
-        prompt = self.template.render([*sample.history, Turn(sample.question)])
-        if sample.image is not None:
+        """The sample's prompt, a slot per picture; without one, the same text without the slot."""
+        turns = [*sample.history, Turn(sample.question)]
+        prompt = self.template.render(turns, images=max(len(sample.pictures), 1))
+        if sample.pictures:
             return prompt
         return Prompt(tuple(part for part in prompt.parts if part is not Mark.IMAGE))
 
     def pixels(self, sample: Sample) -> torch.Tensor:
-        """The sample's pixel values, float32 of shape (1, 3, side, side), on the CPU."""
-        picture = sample.picture
+        """The sample's pixel values, float32 of shape (pictures, 3, side, side), on the CPU."""
+        pictures = list(sample.pictures)
         if self.preset.pad:
-            picture = pad_to_square(picture, self.processor.image_mean)
-        pixels: torch.Tensor = self.processor(picture, return_tensors="pt")["pixel_values"]
+            pictures = [pad_to_square(one, self.processor.image_mean) for one in pictures]
+        pixels: torch.Tensor = self.processor(pictures, return_tensors="pt")["pixel_values"]
         return sample.pixel_filter(pixels) if sample.pixel_filter else pixels
 
     def encode(self, sample: Sample) -> dict[str, Any]:
@@ -78,7 +79,7 @@ class LlavaEncoder:
             ids += self._image if token == IMAGE_TOKEN_INDEX else [token]
         input_ids = torch.tensor([ids])
         inputs = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
-        if sample.image is not None:
+        if sample.pictures:
             inputs["pixel_values"] = self.pixels(sample)
         return inputs
 

@@ -21,11 +21,11 @@ from transformers.generation.streamers import BaseStreamer
 
 from secondsight.answer import Answer
 from secondsight.decoding import Observer, decode
-from secondsight.decoding.collate import join, padding_id
+from secondsight.decoding.collate import TOKEN_ALIGNED, join, padding_id
 from secondsight.decoding.prefixes import Prefix, PrefixCache, Prefixes
 from secondsight.decoding.sampling import derive_seed, generator
 from secondsight.errors import QuestionError
-from secondsight.images import ImageSource
+from secondsight.images import Images
 from secondsight.methods import Method, RitualPlus, create
 from secondsight.models.batching import (
     checked_batch_size,
@@ -94,18 +94,18 @@ class Model:
         return self.encoder.tokenizer
 
     def encode(
-        self, image: ImageSource | None, question: str, *, history: Sequence[Turn] = ()
+        self, image: Images, question: str, *, history: Sequence[Turn] = ()
     ) -> dict[str, Any]:
         """The model inputs of a question, for ``hf_model.generate`` or as one of its views.
 
         Args:
-            image: The picture; None for the prompt without the image.
+            image: The picture, or several; None for the prompt without the image.
             question: The question.
             history: Earlier turns.
 
         Returns:
             A batch of one on the model's device: ``input_ids`` and ``attention_mask`` of shape
-            (1, tokens), and with a picture ``pixel_values``, for which a tensor of one's own may
+            (1, tokens), and with pictures ``pixel_values``, for which a tensor of one's own may
             be put.
 
         Raises:
@@ -125,7 +125,7 @@ class Model:
 
     def answer(
         self,
-        image: ImageSource | None,
+        image: Images,
         question: str,
         method: str | Method = "regular",
         *,
@@ -144,7 +144,8 @@ class Model:
         """Answer a question about a picture.
 
         Args:
-            image: A path, a URL, bytes, a PIL image, or None for no image.
+            image: A path, a URL, bytes or a PIL image; several of them in a list, in the order in
+                which the model is shown them; None for no image.
             question: The question.
             method: A decoding method, or its text form such as ``ritual:alpha=2``.
             max_new_tokens: The longest answer, in tokens; shorter where the context ends.
@@ -184,7 +185,7 @@ class Model:
 
     def answer_batch(
         self,
-        samples: Iterable[Sample | tuple[ImageSource | None, str]],
+        samples: Iterable[Sample | tuple[Images, str]],
         method: str | Method = "regular",
         *,
         max_new_tokens: int = 512,
@@ -202,7 +203,7 @@ class Model:
         """Answer many questions, any mixture of pictures, sizes and lengths.
 
         Args:
-            samples: Samples, or pairs of a picture and a question.
+            samples: Samples, or pairs of a picture (or several, or None) and a question.
             method: As for `answer`, and so for all that is not named here.
             max_new_tokens: See `answer`.
             temperature: See `answer`.
@@ -254,7 +255,7 @@ class Model:
 
     def stream(
         self,
-        image: ImageSource | None,
+        image: Images,
         question: str,
         method: str | Method = "regular",
         *,
@@ -307,7 +308,7 @@ class Model:
 
     def trace(
         self,
-        image: ImageSource | None,
+        image: Images,
         question: str,
         method: str | Method = "regular",
         *,
@@ -427,11 +428,12 @@ class Model:
     def _prefix(self, inputs: dict[str, Any]) -> Prefix | None:
         """The beginning of a prompt that other questions on the same picture share."""
         length = self.encoder.shareable(inputs)
-        pixels = inputs.get("pixel_values")
-        if not length or pixels is None:
+        if not length:
             return None
         digest = hashlib.blake2b(inputs["input_ids"][:, :length].numpy().tobytes(), digest_size=16)
-        digest.update(pixels.numpy().tobytes())
+        for name, value in sorted(inputs.items()):
+            if name not in TOKEN_ALIGNED and isinstance(value, torch.Tensor):
+                digest.update(f"{name} {tuple(value.shape)}".encode() + value.numpy().tobytes())
         return Prefix(digest.digest(), length)
 
     def _views(self, sample: Sample, method: Method) -> tuple[tuple[View, ...], str | None]:
@@ -510,7 +512,7 @@ class Model:
         return answers
 
 
-def _as_sample(sample: Sample | tuple[ImageSource | None, str]) -> Sample:
+def _as_sample(sample: Sample | tuple[Images, str]) -> Sample:
     return sample if isinstance(sample, Sample) else Sample(*sample)
 
 

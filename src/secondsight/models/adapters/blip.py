@@ -83,6 +83,7 @@ class BlipEncoder(ChatEncoder):
 
     single_turn = True
     templated = False
+    looks_on = True
     prompt = "{question}"
 
     def __init__(self, config: PreTrainedConfig, processor: ProcessorMixin) -> None:
@@ -109,15 +110,20 @@ class BlipEncoder(ChatEncoder):
 
     def process(self, sample: Sample) -> Mapping[str, Any]:
         """Slots and question as ids, the question for the Q-Former, and the picture."""
-        if sample.image is None:
+        if not sample.pictures:
             raise UnsupportedError(
                 f"{self.family} has no form without an image: its language model was trained to "
                 "read what its Q-Former makes of a picture. Methods with an image-free view "
                 "(m3id) cannot be used with it; ritual and vcd can."
             )
+        if len(sample.pictures) > 1:
+            raise UnsupportedError(
+                f"{self.family} takes one image per question: its Q-Former was trained on one. "
+                f"{len(sample.pictures)} were given."
+            )
         text = self.prompt.format(question=self.plain(sample.question))
         ids = torch.tensor([[self._slot] * self._slots + self.tokenizer(text).input_ids])
-        pixels = self.processor.image_processor(sample.picture, return_tensors="pt")
+        pixels = self.processor.image_processor(sample.pictures[0], return_tensors="pt")
         inputs = {
             "input_ids": ids,
             "attention_mask": torch.ones_like(ids),

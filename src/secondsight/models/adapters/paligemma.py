@@ -16,6 +16,7 @@ class PaliGemmaEncoder(ChatEncoder):
 
     single_turn = True
     templated = False
+    looks_on = True
 
     def process(self, sample: Sample) -> Mapping[str, Any]:
         """The processor's inputs; without a picture the same prefix less the image tokens.
@@ -24,10 +25,11 @@ class PaliGemmaEncoder(ChatEncoder):
         of sequence, question, newline, all of it prefix (token type 0).
         """
         question = self.plain(sample.question)
-        if sample.image is not None:
-            text = self.processor.image_token + question
+        if sample.pictures:
+            pictures = list(sample.pictures)
+            text = self.processor.image_token * len(pictures) + question
             inputs: Mapping[str, Any] = self.processor(
-                images=sample.picture, text=text, return_tensors="pt"
+                images=[pictures], text=text, return_tensors="pt"
             )
             return inputs
         prefix = f"{self.tokenizer.bos_token}{question}\n"
