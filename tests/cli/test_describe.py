@@ -85,3 +85,25 @@ def test_only_the_answer_is_on_stdout(start, tiny_llava, pictures) -> None:
     assert process.returncode == 0
     assert json.loads(out)["finish_reason"] in ("eos", "length")
     assert err == ""
+
+
+def test_pictures_together_are_one_question(run, tiny_llava, pictures, model) -> None:
+    first, second = pictures(2)
+    ask = ("describe", first, second, "--together", "-m", tiny_llava, "-q", "Alike?", *SHORT)
+    record = json.loads(run(*ask, "--json").out)
+    assert record["image"] == [str(first), str(second)]
+    expected = model.answer([first, second], "Alike?", max_new_tokens=8)
+    assert record["text"] == expected.text
+    assert run(*ask).out == expected.text + "\n"
+
+
+def test_no_image(run, tiny_llava, pictures, model) -> None:
+    ask = ("describe", "--no-image", "-m", tiny_llava, "-q", "Why?", *SHORT)
+    record = json.loads(run(*ask, "--json").out)
+    assert record["image"] is None
+    assert record["text"] == model.answer(None, "Why?", max_new_tokens=8).text
+    [path] = pictures(1)
+    both = run(*ask, path)
+    assert both.code == 2
+    assert "not both" in both.err
+    assert "none was given" in run(*ask, "--method", "ritual").err

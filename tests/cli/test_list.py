@@ -297,3 +297,22 @@ def test_an_error_of_the_batch_is_found_and_put_down(
     result = run("describe", "--list", make_list(3), "--out", out, "-m", tiny_llava, *SHORT)
     assert result.code == 1
     assert ["error" in one for one in read(out)] == [False, True, False]
+
+
+def test_several_pictures_and_none(run, tiny_llava, pictures, model: Model, tmp_path: Path) -> None:
+    first, second = pictures(2)
+    listed, out = tmp_path / "list.jsonl", tmp_path / "out.jsonl"
+    lines = [{"image": [first.name, second.name]}, {"image": None}, {"image": [first.name]}]
+    listed.write_text("\n".join(map(json.dumps, lines)))
+    ask = ("describe", "--list", listed, "--out", out, "-m", tiny_llava, "--max-new-tokens", 6)
+    assert run(*ask).code == 0
+    question = "Describe this image in detail."
+    expected = [
+        model.answer(images, question, max_new_tokens=6).text
+        for images in ([first, second], None, first)
+    ]
+    assert [one["text"] for one in read(out)] == expected
+    assert [one["image"] for one in read(out)] == [one["image"] for one in lines]
+    before = out.read_bytes()
+    assert "3 of 3 answered (3 from before)" in run(*ask).err
+    assert out.read_bytes() == before

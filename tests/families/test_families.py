@@ -33,8 +33,8 @@ QUESTIONS = ("Is there a dog in the image?", "How many people ride the bus? One,
 METHODS = ("ritual", "vcd", "m3id:decay=0.5", "ritual+vcd", "ritual+m3id:decay=0.5", "late")
 IMAGE_FREE = ("m3id", "ritual+m3id")
 NO_IMAGE_FREE_FORM = ("InstructBLIP", "BLIP-2 (OPT)")
-NOT_SHARED = ("Gemma 3", "PaliGemma", "PaliGemma 2", *NO_IMAGE_FREE_FORM)
-"""Windows counted along the cache, a prefix that sees all of itself, a Q-Former."""
+NOT_SHARED = ("Gemma 3", "PaliGemma", "PaliGemma 2", "InstructBLIP")
+"""A window counted along the cache, prefixes that see all of themselves, a Q-Former that reads."""
 DOCS = Path(__file__).parents[2] / "docs" / "models.md"
 
 

@@ -21,9 +21,16 @@ BEGINNING: Final = b'{"image": '
 class Key(NamedTuple):
     """What a line of a list asks: the same key means the same answer."""
 
-    image: str
+    image: str | tuple[str, ...] | None
     question: str
     id: str | int | None
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Key:
+        """What a line of the answers file was asked."""
+        image = record["image"]
+        name = tuple(image) if isinstance(image, list) else image
+        return cls(name, record["question"], record["id"])
 
 
 class AnswersFile:
@@ -137,7 +144,7 @@ class AnswersFile:
 
     def _note(self, record: Mapping[str, Any], number: int) -> None:
         try:
-            self.done[Key(record["image"], record["question"], record["id"])] += 1
+            self.done[Key.of(record)] += 1
             made = settings_of(record["provenance"])
         except (KeyError, TypeError):
             raise self._foreign(number) from None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from secondsight.cli import options
+from secondsight.cli.loading import Loading, loads_a_model
 from secondsight.cli.output import quiet, stderr, stdout
 from secondsight.errors import UserError
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from secondsight.models import Model
 
 
+@loads_a_model(without=["preset"])
 def bench(
-    model: options.ModelName = None,
     random_weights: Annotated[
         str | None,
         typer.Option(help="Instead of a model: random weights, shaped llava-1.5-7b, 1b or tiny."),
@@ -38,12 +39,12 @@ def bench(
     threads: Annotated[
         int | None, typer.Option(help="CPU threads; torch's choice if left out.")
     ] = None,
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
     plot: Annotated[
         Path | None, typer.Option(help="Draw the captions' times: svg, png, pdf.")
     ] = None,
     as_json: options.AsJson = False,
+    *,
+    loading: Loading,
 ) -> None:
     """Time each method: transformers' regular decoding, the papers' two passes, and ours.
 
@@ -72,7 +73,7 @@ def bench(
         raise UserError(f"--workloads takes caption and yes/no, not {workloads!r}.")
     if threads is not None:
         torch.set_num_threads(threads)
-    loaded = _model(model, random_weights, single, device, dtype)
+    loaded = _model(loading, random_weights, single)
     with stderr().status("Starting ...") as status:
         result = run(
             loaded,
@@ -95,24 +96,17 @@ def bench(
         console.print(table(result, workload))
 
 
-def _model(name: str | None, shape: str | None, single: float, device: str, dtype: str) -> Model:
+def _model(loading: Loading, shape: str | None, single: float) -> Model:
     if shape is None:
-        return options.load_model(
-            name,
-            preset="llava-official",
-            device=device,
-            dtype=dtype,
-            revision=None,
-            vision_tower=None,
-        )
+        return loading.load()
     import torch
 
-    if name is not None:
+    if loading.model is not None:
         raise UserError("Give either --model or --random-weights.")
     from secondsight.bench import random_model
     from secondsight.models.placement import placement
 
-    place = placement(device, "bfloat16" if dtype == "auto" else dtype)
+    place = placement(loading.device, "bfloat16" if loading.dtype == "auto" else loading.dtype)
     with stderr().status(f"Building random weights of the shape {shape} ..."):
         return random_model(
             shape, dtype=place.weights_type(torch.bfloat16), device=place.device, single=single

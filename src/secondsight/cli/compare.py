@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from secondsight.cli import options
+from secondsight.cli import options, pictures
+from secondsight.cli.loading import Loading, loads_a_model
 from secondsight.cli.output import stderr, stdout
 from secondsight.settings import Settings, as_stops
 
@@ -54,15 +55,11 @@ class Row:
         }
 
 
+@loads_a_model()
 def compare(
-    image: Annotated[
-        str | None,
-        typer.Argument(
-            help="File or URL; left out: the picture that ships with secondsight.",
-            show_default=False,
-        ),
-    ] = None,
+    images: pictures.Together = None,
     question: options.Question = options.DESCRIBE,
+    no_image: pictures.NoImage = False,
     methods: Annotated[
         str | None,
         typer.Option(
@@ -79,12 +76,6 @@ def compare(
             rich_help_panel="Decoding",
         ),
     ] = True,
-    model: options.ModelName = None,
-    preset: options.PresetName = "llava-official",
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    revision: options.Revision = None,
-    vision_tower: options.VisionTower = None,
     temperature: options.Temperature = 0.0,
     top_p: options.TopP = 1.0,
     top_k: options.TopK = None,
@@ -93,6 +84,8 @@ def compare(
     stop: options.Stop = None,
     plugin: options.Plugin = None,
     as_json: options.AsJson = False,
+    *,
+    loading: Loading,
 ) -> None:
     """All methods and the controls side by side, with the words that differ from regular marked.
 
@@ -116,36 +109,32 @@ def compare(
     )
     options.checked_question(question)
     from secondsight.cli.plugins import load_plugins
-    from secondsight.images import demo_picture, open_image
+    from secondsight.images import open_image
 
     load_plugins(plugin or ())
     chosen = chosen_methods(methods, controls)
-    name = image or str(demo_picture())
-    picture = open_image(name)
-    loaded = options.load_model(
-        model,
-        preset=preset,
-        device=device,
-        dtype=dtype,
-        revision=revision,
-        vision_tower=vision_tower,
-    )
-    loaded.answer(picture, question, max_new_tokens=1)  # else the first method pays for warming up
+    names = pictures.named(images, no_image)
+    opened = [open_image(name) for name in names]
+    loaded = loading.load()
+    loaded.answer(opened, question, max_new_tokens=1)  # else the first method pays for warming up
     rows: list[Row] = []
     with stderr().status("") as status:
         for method in chosen:
             status.update(f"{method.spec} ({len(rows) + 1} of {len(chosen)}) ...")
-            answer = loaded.answer(picture, question, method, **asdict(settings))
+            answer = loaded.answer(opened, question, method, **asdict(settings))
             rows.append(Row(method, answer, marked(rows[0].answer if rows else answer, answer)))
     if as_json:
-        record = {"image": name, "question": question, "answers": [row.to_dict() for row in rows]}
+        record = {
+            "image": pictures.as_field(names),
+            "question": question,
+            "answers": [row.to_dict() for row in rows],
+        }
         typer.echo(json.dumps(record, ensure_ascii=False))
         return
     console = stdout()
     console.print(_table(rows, console), highlight=False)
-    console.print(
-        Text(f"{image or 'the shipped picture'}: {question}", style="dim"), soft_wrap=True
-    )
+    looked_at = ", ".join(images or ["no picture" if no_image else "the shipped picture"])
+    console.print(Text(f"{looked_at}: {question}", style="dim"), soft_wrap=True)
 
 
 def chosen_methods(text: str | None, controls: bool) -> list[Method]:

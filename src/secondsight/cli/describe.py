@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secondsight.cli import options
+from secondsight.cli import options, pictures
+from secondsight.cli.loading import Loading, loads_a_model
 from secondsight.cli.output import say
 from secondsight.errors import ImageError, UserError
 from secondsight.settings import Settings, as_stops
 
 if TYPE_CHECKING:
-    from secondsight.images import ImageSource
+    from secondsight.images import Images
     from secondsight.methods import Method
     from secondsight.models import Model
 
@@ -23,22 +25,23 @@ _LIST = "A list of pictures"
 USER_ERROR = 2
 
 
+@loads_a_model()
 def describe(
     images: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Files or URLs; left out: the picture that ships with secondsight.",
+            help="Files or URLs, each answered by itself; left out: the picture that ships with "
+            "secondsight.",
             metavar="IMAGE",
             show_default=False,
         ),
     ] = None,
     question: options.Question = options.DESCRIBE,
-    model: options.ModelName = None,
-    preset: options.PresetName = "llava-official",
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    revision: options.Revision = None,
-    vision_tower: options.VisionTower = None,
+    together: Annotated[
+        bool,
+        typer.Option("--together", help="Ask once, about all the pictures together."),
+    ] = False,
+    no_image: pictures.NoImage = False,
     method: options.MethodSpec = "regular",
     temperature: options.Temperature = 0.0,
     top_p: options.TopP = 1.0,
@@ -51,8 +54,8 @@ def describe(
         Path | None,
         typer.Option(
             "--list",
-            help='JSON lines: {"image": path or URL, "question": optional, "id": optional}; '
-            "paths are relative to this file.",
+            help='JSON lines: {"image": path or URL, a list of them, or null, "question": '
+            'optional, "id": optional}; paths are relative to this file.',
             metavar="FILE",
             rich_help_panel=_LIST,
         ),
@@ -72,8 +75,10 @@ def describe(
     ] = 8,
     as_json: Annotated[
         bool,
-        typer.Option("--json", help="One JSON object per picture: answer, timings, provenance."),
+        typer.Option("--json", help="One JSON object per answer: text, timings, provenance."),
     ] = False,
+    *,
+    loading: Loading,
 ) -> None:
     """Answer a question about pictures, written out as it is found.
 
@@ -81,6 +86,7 @@ def describe(
 
       [cyan]secondsight describe[/cyan]
       [cyan]secondsight describe cat.jpg dog.jpg -q "What colour is it?"[/cyan]
+      [cyan]secondsight describe before.jpg after.jpg --together -q "What changed?" -m NAME[/cyan]
       [cyan]secondsight describe cat.jpg -m llava-hf/llava-1.5-7b-hf --method ritual:alpha=3[/cyan]
       [cyan]secondsight describe cat.jpg --temperature 1 --seed 7 --json[/cyan]
       [cyan]secondsight describe --list pictures.jsonl --out answers.jsonl --method vcd[/cyan]
@@ -97,19 +103,14 @@ def describe(
         seed=seed,
     )
     options.checked_question(question)
-    where: dict[str, Any] = {
-        "preset": preset,
-        "device": device,
-        "dtype": dtype,
-        "revision": revision,
-        "vision_tower": vision_tower,
-    }
     if listed is None and out is None:
-        _describe(images or [], question, model, method, plugin, settings, where, as_json)
+        names = pictures.named(images, no_image)
+        asks = [names] if together or no_image else [[name] for name in names]
+        _describe(asks, question, _method(method, plugin), settings, loading, as_json)
         return
     if listed is None or out is None:
         raise UserError("--list and --out belong together: give both.")
-    if images:
+    if images or no_image or together:
         raise UserError("Name pictures either on the command line or in --list, not both.")
     if as_json:
         raise UserError("--json is for pictures named here; --out always gets JSON lines.")
@@ -122,7 +123,7 @@ def describe(
     entries = read_list(listed, question)
     with AnswersFile(out) as answers:
         chosen = _method(method, plugin)
-        loaded = options.load_model(model, **where)
+        loaded = loading.load()
         failed = answer_list(loaded, entries, answers, chosen, settings, batch_size)
     if failed:
         raise typer.Exit(1)
@@ -137,34 +138,27 @@ def _method(spec: str, plugin: list[Path] | None) -> Method:
 
 
 def _describe(
-    images: list[str],
+    asks: Sequence[Sequence[str]],
     question: str,
-    model: str | None,
-    method: str,
-    plugin: list[Path] | None,
+    method: Method,
     settings: Settings,
-    where: dict[str, Any],
+    loading: Loading,
     as_json: bool,
 ) -> None:
     """Answer about each picture; one that cannot be used does not stop the others."""
-    from secondsight.images import demo_picture
-
-    names = images or [str(demo_picture())]
-    _check_files(names)
-    chosen = _method(method, plugin)
     from secondsight.images import open_image
 
-    # The first one is opened now, so that a mistake shows before a large model is loaded.
-    first: ImageSource | None = open_image(names[0]) if len(names) == 1 else None
-    loaded = options.load_model(model, **where)
+    # A single one is opened now, so that a mistake shows before a large model is loaded.
+    opened = [open_image(name) for name in asks[0]] if len(asks) == 1 else None
+    loaded = loading.load()
     failed = False
-    for place, name in enumerate(names):
-        if len(names) > 1 and not as_json:
-            typer.echo(f"{'' if place == 0 else chr(10)}{name}")
+    for place, names in enumerate(asks):
+        if len(asks) > 1 and not as_json:
+            typer.echo(f"{'' if place == 0 else chr(10)}{names[0]}")
         try:
-            _answer(loaded, name, first or name, question, chosen, settings, as_json)
+            _answer(loaded, names, opened or list(names), question, method, settings, as_json)
         except ImageError as error:
-            if len(names) == 1:
+            if len(asks) == 1:
                 raise
             failed = True
             say(f"Error: {error}")
@@ -172,29 +166,21 @@ def _describe(
         raise typer.Exit(USER_ERROR)
 
 
-def _check_files(names: list[str]) -> None:
-    """A misspelt name is said at once, not after the answers before it."""
-    for name in names:
-        url = name.startswith(("http://", "https://"))
-        if not url and not Path(name).expanduser().exists():
-            raise ImageError(f"There is no image file {name!r}. Check the path.")
-
-
 def _answer(
     model: Model,
-    name: str,
-    image: ImageSource,
+    names: Sequence[str],
+    images: Images,
     question: str,
     method: Method,
     settings: Settings,
     as_json: bool,
 ) -> None:
     if as_json:
-        answer = model.answer(image, question, method, **asdict(settings))
-        record = {"image": name, "question": question, **answer.to_dict()}
+        answer = model.answer(images, question, method, **asdict(settings))
+        record = {"image": pictures.as_field(names), "question": question, **answer.to_dict()}
         typer.echo(json.dumps(record, ensure_ascii=False))
         return
-    with model.stream(image, question, method, **asdict(settings)) as stream:
+    with model.stream(images, question, method, **asdict(settings)) as stream:
         try:
             for piece in stream:
                 typer.echo(piece, nl=False)

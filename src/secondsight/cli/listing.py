@@ -39,22 +39,23 @@ REASONS_SHOWN = 5
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a list: what it asks, and where its picture really is."""
+    """One line of a list: what it asks, and where its pictures really are."""
 
     key: Key
-    source: str
+    sources: tuple[str, ...]
 
     @property
     def sample(self) -> Sample:
-        """The line as a sample; its picture not opened yet."""
-        return Sample(self.source, self.key.question, id=self.key.id)
+        """The line as a sample; its pictures not opened yet."""
+        return Sample(self.sources, self.key.question, id=self.key.id)
 
 
 def read_list(path: Path, question: str) -> list[Entry]:
     """Read a list of pictures, checking every line before anything is answered.
 
     Args:
-        path: JSON lines with ``image`` and, optionally, ``question`` and ``id``.
+        path: JSON lines with ``image`` (one, a list, or null) and, optionally, ``question`` and
+            ``id``.
         question: What is asked where a line has no question.
 
     Raises:
@@ -80,18 +81,26 @@ def _entry(line: str, place: str, folder: Path, question: str) -> Entry:
         fields = json.loads(line)
     except ValueError as error:
         raise UserError(f"{place} is not JSON: {error}.") from None
-    image = fields.get("image") if isinstance(fields, dict) else None
-    if not isinstance(image, str) or not image:
-        raise UserError(f'{place} has no image: write {{"image": "path or URL"}}.')
+    image = fields.get("image", "") if isinstance(fields, dict) else ""
+    names = image if isinstance(image, list) else [] if image is None else [image]
+    if not all(isinstance(name, str) and name for name in names) or image == []:
+        raise UserError(
+            f'{place} has no image: write {{"image": "path or URL"}}, a list of them for several '
+            "together, or null for none."
+        )
     asked = fields.get("question", question)
     if not isinstance(asked, str) or not asked.strip():
         raise UserError(f"{place} has an empty question; leave it out to ask the usual one.")
-    name = fields.get("id")
-    if isinstance(name, bool) or not isinstance(name, str | int | None):
+    named = fields.get("id")
+    if isinstance(named, bool) or not isinstance(named, str | int | None):
         raise UserError(f"{place} has an id that is neither text nor a whole number.")
-    url = image.startswith(("http://", "https://"))
-    source = image if url else str(folder / Path(image).expanduser())
-    return Entry(Key(image, asked, name), source)
+    shown = tuple(names) if isinstance(image, list) else image
+    return Entry(Key(shown, asked, named), tuple(_source(name, folder) for name in names))
+
+
+def _source(name: str, folder: Path) -> str:
+    url = name.startswith(("http://", "https://"))
+    return name if url else str(folder / Path(name).expanduser())
 
 
 def answer_list(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from secondsight.cli import options
+from secondsight.cli import options, pictures
+from secondsight.cli.loading import Loading, loads_a_model
 from secondsight.cli.output import say
 
 if TYPE_CHECKING:
@@ -33,16 +34,11 @@ WRITERS: Final[dict[Format, Callable[[Trace], str]]] = {
 }
 
 
+@loads_a_model()
 def trace(
-    image: Annotated[
-        str | None,
-        typer.Argument(
-            help="File or URL; left out: the picture that ships with secondsight.",
-            metavar="IMAGE",
-            show_default=False,
-        ),
-    ] = None,
+    images: pictures.Together = None,
     question: options.Question = options.DESCRIBE,
+    no_image: pictures.NoImage = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -90,12 +86,6 @@ def trace(
             rich_help_panel=_REPORT,
         ),
     ] = None,
-    model: options.ModelName = None,
-    preset: options.PresetName = "llava-official",
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    revision: options.Revision = None,
-    vision_tower: options.VisionTower = None,
     method: options.MethodSpec = "regular",
     temperature: options.Temperature = 0.0,
     top_p: options.TopP = 1.0,
@@ -104,6 +94,8 @@ def trace(
     seed: options.Seed = 0,
     stop: options.Stop = None,
     plugin: options.Plugin = None,
+    *,
+    loading: Loading,
 ) -> None:
     """Answer a question, and record everything from the pixels to each token.
 
@@ -123,7 +115,7 @@ def trace(
     options.checked_question(question)
 
     from secondsight.cli.plugins import load_plugins
-    from secondsight.images import demo_picture, open_image
+    from secondsight.images import open_image
     from secondsight.methods import create
     from secondsight.trace.files import check_writable, write_text
 
@@ -131,17 +123,10 @@ def trace(
     load_plugins(plugin or ())
     chosen = create(method)
     # Opened now, so that a mistake shows before a large model is loaded.
-    picture = open_image(image if image is not None else demo_picture())
-    loaded = options.load_model(
-        model,
-        preset=preset,
-        device=device,
-        dtype=dtype,
-        revision=revision,
-        vision_tower=vision_tower,
-    )
+    opened = [open_image(name) for name in pictures.named(images, no_image)]
+    loaded = loading.load()
     record = loaded.trace(
-        picture,
+        opened,
         question,
         chosen,
         max_new_tokens=max_new_tokens,

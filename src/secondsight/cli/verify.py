@@ -11,9 +11,11 @@ import typer
 from rich.table import Table
 
 from secondsight.cli import options
-from secondsight.cli.output import quiet, say, stdout
+from secondsight.cli.loading import Loading, loads_a_model
+from secondsight.cli.output import say, stdout
 
 
+@loads_a_model(without=["preset"])
 def verify(
     model: Annotated[str, typer.Argument(help="LLaVA-1.5-7B: folder or hub id, either layout.")],
     image: Annotated[
@@ -23,11 +25,9 @@ def verify(
     reference: Annotated[
         str, typer.Option(help="llava-v1.5-7b, or a JSON file with another checkpoint's numbers.")
     ] = "llava-v1.5-7b",
-    device: options.Device = "auto",
-    dtype: options.Dtype = "auto",
-    revision: options.Revision = None,
-    vision_tower: options.VisionTower = None,
     as_json: options.AsJson = False,
+    *,
+    loading: Loading,
 ) -> None:
     """Check a LLaVA-1.5-7B against the numbers that the original code was seen to compute.
 
@@ -39,13 +39,10 @@ def verify(
     Configuration, the prompt's ids, the pixels, the image's features before and after the
     projector, and the language model's input. The exit code is 1 if anything differs.
     """
-    quiet()
-    from secondsight.models import load
     from secondsight.models import verify as checking
 
     expected = checking.reference(reference)
-    loaded = load(model, device=device, dtype=dtype, revision=revision, vision_tower=vision_tower)
-    checks = checking.verify(loaded, expected, image)
+    checks = checking.verify(loading.load(), expected, image)
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(check) for check in checks], indent=2))
     else:

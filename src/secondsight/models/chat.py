@@ -48,7 +48,7 @@ class ChatEncoder:
         self.family = str(config.model_type)
         self._controls = control_strings(processor, self.tokenizer)
         self._image_token = getattr(config, "image_token_id", None)
-        self._shares = self._image_token is not None and not self.looks_on and not windowed(config)
+        self._shares = not self.looks_on and not windowed(config)
         if self.templated and not processor.chat_template:
             raise UnsupportedError(
                 f"This {self.family} checkpoint has no chat template (chat_template.jinja), and so "

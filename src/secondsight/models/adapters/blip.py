@@ -95,7 +95,7 @@ class BlipEncoder(ChatEncoder):
         self._slots = int(config.num_query_tokens)
         if config.image_token_id is None:
             config.image_token_index = self._unused_id(config)
-        self._slot = int(config.image_token_id)
+        self._image_token = int(config.image_token_id)
 
     def _unused_id(self, config: PreTrainedConfig) -> int:
         taken = {self.tokenizer.bos_token_id, self.tokenizer.eos_token_id, None}
@@ -122,7 +122,7 @@ class BlipEncoder(ChatEncoder):
                 f"{len(sample.pictures)} were given."
             )
         text = self.prompt.format(question=self.plain(sample.question))
-        ids = torch.tensor([[self._slot] * self._slots + self.tokenizer(text).input_ids])
+        ids = torch.tensor([[self._image_token] * self._slots + self.tokenizer(text).input_ids])
         pixels = self.processor.image_processor(sample.pictures[0], return_tensors="pt")
         inputs = {
             "input_ids": ids,
@@ -139,4 +139,5 @@ class BlipEncoder(ChatEncoder):
 class Blip2Encoder(BlipEncoder):
     """BLIP-2 asks in the words of its paper (arXiv 2301.12597, section 4.2)."""
 
+    looks_on = False
     prompt = "Question: {question} Answer:"
