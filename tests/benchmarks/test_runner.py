@@ -209,6 +209,20 @@ def test_answers_do_not_depend_on_batch_size(source: Source, tmp_path: Path) -> 
     assert lines(tmp_path / "a") == lines(tmp_path / "b")
 
 
+def test_greedy_answers_that_draw_nothing_are_made_once_for_all_seeds(
+    source: Source, tmp_path: Path
+) -> None:
+    model = fake()
+    run(model, source, tmp_path / "out", temperature=0.0, methods=["ritual", "m3id", "ritual+"])
+    asked = {(method, seed) for method, seed, _ in model.calls}
+    drawing = {(name, seed) for name in ("ritual", "ritual+") for seed in (0, 1)}
+    assert asked == drawing | {(name, 0) for name in ("regular", "m3id", *CONTROLS)}
+    entries = [json.loads(line) for line in lines(tmp_path / "out")]
+    assert len(entries) == 8 * 2 * 12
+    texts = {(e["method"], e["seed"], e["id"]): e["text"] for e in entries}
+    assert all(texts["m3id", 0, str(n)] == texts["m3id", 1, str(n)] for n in range(12))
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -74,12 +74,12 @@ class Lexicon:
     toilet_seat_rule: bool = False
     colour_rule: bool = False
 
-    @property
+    @cached_property
     def longest(self) -> int:
         """The most words that a phrase has."""
         return max(len(phrase) for phrase in self.phrases)
 
-    @property
+    @cached_property
     def objects(self) -> frozenset[str]:
         """The names of all objects."""
         return frozenset(name for name in self.phrases.values() if name is not None)

@@ -43,8 +43,11 @@ from secondsight.presets import Preset
 from secondsight.presets import preset as find_preset
 from secondsight.sample import Sample
 from secondsight.settings import Settings
+from secondsight.views import DisturbedInstruction, NoImage, Original
 
 METHODS = ("regular", "ritual", "vcd", "m3id")
+_FIXED = (Original, NoImage, DisturbedInstruction)
+"""Views that draw nothing; a user's own view is taken to draw."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,13 @@ class _Plan:
         """What the model is asked."""
         question = self.preset.question(item.question, self.judge.name)
         return Sample(item.image, question, id=item.id)
+
+    def seed_answered(self, method: str, seed: int) -> int:
+        """The seed whose answers are a seed's: another one where nothing at all is drawn."""
+        made = self.methods[method]
+        views = made.views(self.sample(self.items[0]))
+        fixed = not isinstance(made, decoding.RitualPlus) and all(type(v) in _FIXED for v in views)
+        return self.seeds[0] if fixed and self.settings["temperature"] == 0 else seed
 
 
 def evaluate(
@@ -283,21 +293,28 @@ def _generate(run: Run, plan: _Plan, model: Model, progress: bool) -> None:
             keys: list[Key] = [(method, seed, item.id) for item in batch]
             if not all(key in run.answers for key in keys):
                 bar.update(task, description=method)
-                # What earlier batches left there was rounded in their company: with it, a run that
-                # goes on could differ from one that was never interrupted.
-                model.prefixes.clear()
-                answers = model.answer_batch(
-                    [plan.sample(item) for item in batch],
-                    method=method,
-                    seed=seed,
-                    batch_size=plan.batch_size,
-                    **plan.settings,
-                )
-                run.append(
-                    (key, _line(item, answer))
-                    for key, item, answer in zip(keys, batch, answers, strict=True)
-                )
+                run.append(zip(keys, _answers(run, plan, model, method, seed, batch), strict=True))
             bar.advance(task, len(batch))
+
+
+def _answers(
+    run: Run, plan: _Plan, model: Model, method: str, seed: int, batch: Sequence[Item]
+) -> list[dict[str, Any]]:
+    """The lines of one batch."""
+    answered = plan.seed_answered(method, seed)
+    if answered != seed:
+        return [run.answers[method, answered, item.id] for item in batch]
+    # What earlier batches left there was rounded in their company: with it, a run that goes on
+    # could differ from one that was never interrupted.
+    model.prefixes.clear()
+    answers = model.answer_batch(
+        [plan.sample(item) for item in batch],
+        method=method,
+        seed=seed,
+        batch_size=plan.batch_size,
+        **plan.settings,
+    )
+    return [_line(item, answer) for item, answer in zip(batch, answers, strict=True)]
 
 
 def _line(item: Item, answer: Answer) -> dict[str, Any]:

@@ -1,0 +1,174 @@
+"""Writes the comparison into a document: tables, findings, evidence and plots."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from parts import SPLITS, TASKS, Part, parts, scores
+
+BEGIN, END = "<!-- comparison: begin -->", "<!-- comparison: end -->"
+_BESIDE = {"chair": ("recall", "mean_length"), "pope": ("yes_ratio", "f1")}
+_METHOD, _CONTROL, _REGULAR = "#2457a6", "#9a6a16", "#444444"
+
+
+def write(out: Path, docs: Path) -> None:
+    """Puts what is finished in `out` between the markers of the document, and plots beside it.
+
+    Raises:
+        ValueError: If the runs are of different weights or the document has no markers.
+    """
+    # Here, because it loads torch, which the command's own process sets up first.
+    from findings import findings, overview, prior_table, reading, telling_table
+
+    results = {part: found for part in parts() if (found := scores(out, part)) is not None}
+    evidence = {split: found for split in SPLITS if (found := _evidence(out, split)) is not None}
+    hashes = {_manifest(out, part)["weights_sha256"] for part in results}
+    hashes |= {found["what"]["weights_sha256"] for found in evidence.values()}
+    if len(hashes) > 1:
+        raise ValueError(f"{out}: holds runs of different weights; choose another --out")
+    if not hashes:
+        raise ValueError(f"{out}: nothing is finished")
+    text = docs.read_text(encoding="utf-8")
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{docs}: lacks the lines {BEGIN} and {END}")
+    blocks = [_what(results, hashes.pop()), *overview(results)]
+    for task in TASKS:
+        tables = {part: found for part, found in results.items() if part.task == task}
+        if tables:
+            name = f"{docs.stem}_{task}.svg"
+            plot(tables, docs.with_name(name))
+            blocks.append(f"![{TASKS[task].capitalize()}: every method and split]({name})")
+    blocks += findings(results)
+    if evidence:
+        blocks += [
+            "**What the single views know.** In answers by regular decoding, how often the prompt "
+            "without the picture finds the object's name likelier than the prompt with it, and how "
+            "often it leans to the yes or no that was given:",
+            "\n".join(prior_table(evidence)),
+            "How well a score tells true from made-up objects among those named (1: always, 0.5: "
+            "by chance). The controls go by the original alone; a view that knows more than it "
+            "must show it here:",
+            "\n".join(telling_table(evidence)),
+            "\n".join(reading(evidence)),
+        ]
+    blocks += [_details(part, found) for part, found in results.items()]
+    partial = docs.with_suffix(".part")
+    partial.write_text(head + "\n\n".join([BEGIN, *blocks, END]) + tail, encoding="utf-8")
+    partial.replace(docs)
+
+
+def _manifest(out: Path, part: Part) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / part.name / "manifest.json").read_text())["config"]
+    return found
+
+
+def _evidence(out: Path, split: str) -> dict[str, Any] | None:
+    path = out / f"evidence-{split}.json"
+    if not path.exists():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def _what(results: Mapping[Part, Mapping[str, Any]], weights: str) -> str:
+    sizes = sorted({found["images"] for found in results.values()})
+    seeds = sorted({len(found["seeds"]) for found in results.values()})
+    span = "-".join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1]))) if sizes else "no"
+    return (
+        f"The bundled model (weights {weights[:12]}), {span} scenes of each split, "
+        f"{' to '.join(map(str, seeds))} seeds. Figures in percent, differences in points, "
+        "intervals 95% over scenes, p-values after Holm's correction within a table. POPE asks "
+        "only about scenes that show at least three different objects. M3ID's weight is 0 at the "
+        "first token, so its yes and no are regular decoding's."
+    )
+
+
+def _details(part: Part, found: Mapping[str, Any]) -> str:
+    summary = (
+        f"{TASKS[part.task].capitalize()}, {part.title}: "
+        f"{found['images']} scenes, {found['items']} questions"
+    )
+    body = table(found)
+    return f"<details><summary>{summary}</summary>\n\n{body}\n\n</details>"
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """One table as Markdown."""
+    from findings import signed
+
+    primary, beside = found["primary"], _BESIDE[found["benchmark"]]
+    lines = [
+        f"| method | {primary} | {' | '.join(beside)} | against regular | against best control | "
+        "verdict |",
+        "| --- |" + " --- |" * (4 + len(beside)),
+    ]
+    for row in found["rows"]:
+        regular, best = row["versus_regular"], row["versus_best_control"]
+        cells = [
+            f"{row['method']}{' (control)' if row['control'] else ''}",
+            _estimate(row["metrics"][primary]),
+            *(_plain(name, row["metrics"][name]["mean"]) for name in beside),
+            signed(regular) if regular else "",
+            f"{signed(best)} ({best['against']})" if best else "",
+            row["verdict"] or "",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _plain(name: str, value: float) -> str:
+    return f"{value if name == 'mean_length' else 100 * value:.1f}"
+
+
+def _estimate(value: Mapping[str, Any]) -> str:
+    if value["low"] is None:
+        return f"{100 * value['mean']:.1f}"
+    return f"{100 * value['mean']:.1f} [{100 * value['low']:.1f}, {100 * value['high']:.1f}]"
+
+
+def plot(tables: Mapping[Part, Mapping[str, Any]], path: Path) -> None:
+    """The primary metric by method, with its interval: a row by temperature, a column by split."""
+    import matplotlib as mpl
+
+    across = list(dict.fromkeys(part.split for part in tables))
+    down = list(dict.fromkeys(part.temperature for part in tables))
+    figure = Figure(figsize=(3.4 * len(across) + 1.6, 3.2 * len(down)), layout="constrained")
+    grid = figure.subplots(len(down), len(across), sharey=True, sharex="row", squeeze=False)
+    for part, found in tables.items():
+        axis = grid[down.index(part.temperature)][across.index(part.split)]
+        for place, row in enumerate(found["rows"]):
+            value = row["metrics"][found["primary"]]
+            axis.errorbar(
+                100 * value["mean"],
+                place,
+                xerr=_spread(value),
+                fmt="s" if row["control"] else "o",
+                color=_CONTROL if row["control"] else _METHOD if place else _REGULAR,
+                capsize=2,
+            )
+        axis.set_title(part.title)
+        axis.grid(axis="x", alpha=0.3)
+        axis.set_yticks(range(len(found["rows"])), [row["method"] for row in found["rows"]])
+        axis.set_xlabel(_axis(found))
+    grid[0][0].invert_yaxis()
+    with mpl.rc_context({"svg.hashsalt": "secondsight", "svg.fonttype": "none"}):
+        figure.savefig(path, format="svg", metadata={"Date": None})
+
+
+def _spread(value: Mapping[str, Any]) -> list[list[float]] | None:
+    if value["low"] is None:
+        return None
+    below, above = value["mean"] - value["low"], value["high"] - value["mean"]
+    # A percentile interval may lie beside the mean of a tiny sample: never a negative bar.
+    return [[100 * max(0.0, below)], [100 * max(0.0, above)]]
+
+
+def _axis(found: Mapping[str, Any]) -> str:
+    name = {"chair_i": "CHAIRi"}.get(found["primary"], found["primary"])
+    return f"{name}, % ({'more' if found['higher_is_better'] else 'less'} is better)"

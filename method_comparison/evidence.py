@@ -1,0 +1,280 @@
+"""What the single views know: do made-up objects follow the prior, and do the views tell?
+
+All views are asked about answers that regular decoding gave. For the words that name an object,
+and for yes or no, each view's probability is kept; then it can be seen whether a view, and the
+score that a method makes of it, tells true from made up better than the original view alone,
+which is all that the controls go by.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from parts import BATCH, NEW_TOKENS
+
+from secondsight import Answer, Method, Model, load
+from secondsight.benchmarks.base import Item, Source, create
+from secondsight.benchmarks.fingerprint import weights_hash
+from secondsight.benchmarks.lexicon import coco_lexicon
+from secondsight.benchmarks.mentions import find_mentions
+from secondsight.benchmarks.records import Problems, write_atomic
+from secondsight.benchmarks.statistics import RESAMPLES, resample_images
+from secondsight.methods import M3ID, VCD, Ritual, RitualPlus
+from secondsight.methods.base import plausibility
+from secondsight.methods.m3id import contrast_weight
+from secondsight.methods.ritual import chosen_transform
+from secondsight.presets import preset
+from secondsight.sample import Sample
+from secondsight.views import NoImage, Noised, Original, Transformed, View
+
+ORIGINAL, TRANSFORMED, NOISED, NO_IMAGE = "original", "transformed", "noised", "no image"
+CONSULTED = 20
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Witness(Method):
+    """Regular decoding, beside which all other views are asked about each token."""
+
+    beta: float | None = plausibility(None)
+
+    def views(self, sample: Sample) -> tuple[View, ...]:
+        """The original, and the views of RITUAL, VCD and M3ID."""
+        return (Original(), Transformed(), Noised(), NoImage())
+
+    def combine(self, logits: torch.Tensor, step: int) -> torch.Tensor:
+        """The original's logits."""
+        return logits[0]
+
+
+def gather(split: str, scenes: int, out: Path) -> None:
+    """Asks the views about one split and writes ``evidence-SPLIT.json``."""
+    model = load()
+    path = out / f"evidence-{split}.json"
+    what = {
+        "split": split,
+        "scenes": scenes,
+        "weights_sha256": weights_hash(model.hf_model.state_dict()),
+    }
+    if path.exists() and json.loads(path.read_text())["what"] == what:
+        return
+    source = Source(dataset="stickers", split=split, limit=scenes)
+    found = {
+        "what": what,
+        "mentions": _mentions(model, source),
+        "answers": _answers(model, source),
+        "consulted": _consulted(model, source),
+    }
+    write_atomic(path, json.dumps(found) + "\n")
+
+
+def _asked(
+    model: Model, items: Sequence[Item], task: str, temperature: float
+) -> list[tuple[Item, Answer]]:
+    protocol = preset("llava-official")
+    answers = model.answer_batch(
+        [Sample(item.image, protocol.question(item.question, task), id=item.id) for item in items],
+        Witness(),
+        temperature=temperature,
+        max_new_tokens=NEW_TOKENS[task],
+        batch_size=BATCH,
+        evidence=True,
+    )
+    return list(zip(items, answers, strict=True))
+
+
+def _mentions(model: Model, source: Source) -> list[dict[str, Any]]:
+    """Objects named by regular sampling, each with every view's log-probability of its words."""
+    items = create("chair").load(source, Problems(lenient=False))
+    found = []
+    for item, answer in _asked(model, items, "chair", 1.0):
+        ends = [len(model.tokenizer.decode(answer.ids[:n])) for n in range(len(answer.ids) + 1)]
+        for mention in find_mentions(answer.text, coco_lexicon()):
+            places = [
+                place
+                for place, (start, end) in enumerate(pairwise(ends))
+                if start < mention.end and end > mention.start
+            ]
+            tokens = [(answer.evidence or ())[place] for place in places]
+            found.append(
+                {
+                    "image": item.image_id,
+                    "object": mention.object,
+                    "true": mention.object in item.truth["present"],
+                    "step": places[0],
+                    "views": {
+                        view: sum(_log(token.view_probabilities[view]) for token in tokens)
+                        for view in tokens[0].view_probabilities
+                    },
+                }
+            )
+    return found
+
+
+def _answers(model: Model, source: Source) -> list[dict[str, Any]]:
+    """Greedy yes/no answers, each with every view's probability of yes."""
+    items = create("pope").load(source, Problems(lenient=False))
+    found = []
+    for item, answer in _asked(model, items, "pope", 0.0):
+        said = next(
+            (t for t in answer.evidence or () if t.text.strip().lower() in ("yes", "no")), None
+        )
+        if said is None:
+            continue
+        word = said.text.strip().lower()
+        found.append(
+            {
+                "image": item.image_id,
+                "label": item.truth["label"],
+                "said": word,
+                "views": {
+                    view: share if word == "yes" else 1 - share
+                    for view, share in said.view_probabilities.items()
+                },
+            }
+        )
+    return found
+
+
+def _consulted(model: Model, source: Source) -> dict[str, int]:
+    """RITUAL+ asks the model for a transform: how many of its replies name one."""
+    items = create("chair").load(source, Problems(lenient=False))[:CONSULTED]
+    asked = [Sample(item.image, item.question, id=item.id) for item in items]
+    replies = model.answer_batch(
+        [Sample(one.image, RitualPlus().consultation(one)) for one in asked],
+        max_new_tokens=32,
+        batch_size=BATCH,
+    )
+    named = sum(chosen_transform(reply.text) is not None for reply in replies)
+    return {"asked": len(replies), "named": named}
+
+
+def _log(probability: float) -> float:
+    return math.log(max(probability, 1e-30))
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A share or an area under the curve, with its 95% interval over images."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    def above(self, bound: float) -> bool:
+        """Whether the whole interval lies above a bound."""
+        return self.low is not None and self.low > bound
+
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"{self.value:.2f}"
+        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def method_scores(mention: Mapping[str, Any]) -> dict[str, float]:
+    """What each method makes of the views' log-probabilities of a mention."""
+    views = mention["views"]
+    original, transformed = views[ORIGINAL], views[TRANSFORMED]
+    contrast = original - views[NO_IMAGE]
+    return {
+        "original alone": original,
+        "ritual": original + Ritual().alpha * transformed,
+        "vcd": original + VCD().alpha * (original - views[NOISED]),
+        "m3id": original + contrast_weight(M3ID().decay, mention["step"]) * contrast,
+        "contrast with no image": contrast,
+        "contrast with noise": original - views[NOISED],
+    }
+
+
+def telling(mentions: Sequence[Mapping[str, Any]]) -> dict[str, Figure] | None:
+    """How often a true mention has a higher score than a made-up one (area under the curve).
+
+    Returns:
+        A figure for each score of `method_scores`, and for each method the difference to the
+        original alone under ``method - original``; None without mentions of both kinds.
+    """
+    true = [mention for mention in mentions if mention["true"]]
+    false = [mention for mention in mentions if not mention["true"]]
+    if not true or not false:
+        return None
+    high, low = [method_scores(m) for m in true], [method_scores(m) for m in false]
+    wins = {
+        name: _wins([one[name] for one in high], [one[name] for one in low]) for name in high[0]
+    }
+    names = list(wins)
+    place = {image: n for n, image in enumerate(dict.fromkeys(m["image"] for m in mentions))}
+    where = [[place[m["image"]] for m in group] for group in (true, false)]
+
+    def areas(weights: Array) -> Array:
+        of_true, of_false = weights[:, where[0]], weights[:, where[1]]
+        pairs = of_true.sum(axis=1) * of_false.sum(axis=1)
+        with np.errstate(invalid="ignore"):
+            found = np.stack(
+                [np.einsum("rt,tf,rf->r", of_true, wins[n], of_false, optimize=True) / pairs
+                 for n in names]
+            )  # fmt: skip
+        found = np.nan_to_num(found, nan=0.5)
+        methods = found[[names.index(n) for n in ("ritual", "vcd", "m3id")]]
+        return np.concatenate([found, methods - found[0]])
+
+    keys = [*names, *(f"{n} - original" for n in ("ritual", "vcd", "m3id"))]
+    return _figures(areas, len(place), keys)
+
+
+def prior_shares(mentions: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
+    """How often the text alone finds the object's name likelier than with the picture."""
+    found = {}
+    for name, wanted in (("true", True), ("made up", False)):
+        group = [m for m in mentions if m["true"] is wanted]
+        if group:
+            values = [m["views"][NO_IMAGE] > m["views"][ORIGINAL] for m in group]
+            found[name] = _mean(values, [m["image"] for m in group])
+    return found
+
+
+def prior_of_errors(answers: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
+    """How often the text alone leans to the answer that was given, among right and wrong ones."""
+    found = {}
+    for name, right in (("right", True), ("wrong", False)):
+        group = [a for a in answers if (a["said"] == a["label"]) is right]
+        if group:
+            leans = [(a["views"][NO_IMAGE] > 0.5) == (a["said"] == "yes") for a in group]
+            found[name] = _mean(leans, [a["image"] for a in group])
+    return found
+
+
+def _wins(high: Sequence[float], low: Sequence[float]) -> Array:
+    one, two = np.array(high)[:, None], np.array(low)[None, :]
+    return np.asarray((one > two) + 0.5 * (one == two), dtype=np.float64)
+
+
+def _mean(values: Sequence[bool], images: Sequence[str]) -> Figure:
+    place = {image: n for n, image in enumerate(dict.fromkeys(images))}
+    where = [place[image] for image in images]
+    of = np.array(values, dtype=np.float64)
+
+    def share(weights: Array) -> Array:
+        drawn = weights[:, where]
+        return np.asarray(drawn @ of / drawn.sum(axis=1))[None]
+
+    return _figures(share, len(place), ["share"])["share"]
+
+
+def _figures(quantities: Any, images: int, names: Sequence[str]) -> dict[str, Figure]:
+    values = quantities(np.ones((1, images)))[:, 0]
+    spread = resample_images(quantities, images, resamples=RESAMPLES)
+    if spread is None:
+        return {name: Figure(float(v)) for name, v in zip(names, values, strict=True)}
+    return {
+        name: Figure(float(v), float(low), float(high))
+        for name, v, low, high in zip(names, values, spread.low, spread.high, strict=True)
+    }

@@ -1,0 +1,84 @@
+"""What is compared: the tables of the comparison, and the work that each one is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+METHODS = ("ritual", "vcd", "m3id", "m3id:variant=paper", "ritual+vcd", "ritual+m3id")
+"""Beside regular decoding and the controls, which every run adds."""
+
+SPLITS = ("test", "conflict", "hard")
+TASKS = {"chair": "captions", "pope": "yes/no"}
+NEW_TOKENS = {"chair": 110, "pope": 4}
+BATCH = 48
+
+# Seconds of one caption over those of one yes/no answer, for the estimate of the time left.
+_COST = {"chair": 5.0, "pope": 1.0}
+# POPE asks six questions about each scene that shows at least three different objects.
+_ITEMS = {"chair": 1.0, "pope": 4.0}
+_ROWS = 1 + len(METHODS) + 4
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is asked."""
+
+    scenes: int
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """One table: a task on a split at a temperature."""
+
+    task: str
+    split: str
+    temperature: float
+
+    @property
+    def name(self) -> str:
+        """Folder of its run."""
+        return f"{self.task}-{self.split}-{self.how}"
+
+    @property
+    def how(self) -> str:
+        """``greedy`` or ``sampled``."""
+        return "greedy" if self.temperature == 0 else "sampled"
+
+    @property
+    def title(self) -> str:
+        """The split and how tokens are chosen, for headings."""
+        return f"{self.split}, {'greedy' if self.temperature == 0 else 'temperature 1'}"
+
+    def progress(self, out: Path, size: Size) -> tuple[float, float]:
+        """Work done and work in all, in yes/no answers; an estimate until the run has begun."""
+        items, folder = _ITEMS[self.task] * size.scenes, out / self.name
+        if (folder / "manifest.json").exists():
+            items = json.loads((folder / "manifest.json").read_text())["config"]["dataset"]["items"]
+        answers = folder / "answers.jsonl"
+        done = answers.read_bytes().count(b"\n") if answers.exists() else 0
+        cost = _COST[self.task]
+        return cost * done, cost * items * _ROWS * size.seeds
+
+
+def parts(only: tuple[str, ...] = ()) -> list[Part]:
+    """All tables, the most telling first, so that an early stop leaves something."""
+    every = [
+        Part(task, split, temperature)
+        for temperature in (1.0, 0.0)
+        for task in TASKS
+        for split in SPLITS
+    ]
+    return [part for part in every if not only or part.name in only]
+
+
+def scores(out: Path, part: Part) -> dict[str, Any] | None:
+    """The scores of a finished part, None if it is not finished."""
+    path = out / part.name / "scores.json"
+    if not path.exists():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found

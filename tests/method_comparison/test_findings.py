@@ -1,0 +1,133 @@
+"""The comparison's document says what its figures say, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("document")
+
+from document import BEGIN, END, write
+from findings import kind, overview
+from parts import SPLITS, Part, Size, parts
+
+CHAIR, POPE = Part("chair", "test", 1.0), Part("pope", "hard", 0.0)
+
+
+def pair(against: str, difference: float, p: float = 0.001) -> dict[str, Any]:
+    return {"against": against, "difference": difference, "low": difference - 0.01,
+            "high": difference + 0.01, "p_holm": p}  # fmt: skip
+
+
+def row(name: str, value: float, recall: float, **more: Any) -> dict[str, Any]:
+    metrics = {
+        key: {"mean": mean, "low": mean - 0.02, "high": mean + 0.02}
+        for key, mean in (("chair_i", value), ("accuracy", value), ("recall", recall),
+                          ("mean_length", 30.0), ("yes_ratio", 0.5), ("f1", 0.5))
+    }  # fmt: skip
+    given = {"control": False, "versus_regular": None, "versus_best_control": None, "verdict": None}
+    return {"method": name, "metrics": metrics, **given, **more}
+
+
+def scores(part: Part) -> dict[str, Any]:
+    sign = -1 if part.task == "chair" else 1
+    return {
+        "benchmark": part.task, "primary": "chair_i" if part.task == "chair" else "accuracy",
+        "higher_is_better": sign > 0, "images": 5, "items": 7, "seeds": [0, 1],
+        "rows": [
+            row("regular", 0.5, 0.6),
+            row("vcd", 0.5 + 0.3 * sign, 0.7, versus_regular=pair("regular", 0.3 * sign),
+                versus_best_control=pair("greedy", 0.1 * sign), verdict="better than its controls"),
+            row("m3id", 0.5 + 0.1 * sign, 0.7, versus_regular=pair("regular", 0.1 * sign),
+                versus_best_control=pair("greedy", -0.1 * sign),
+                verdict="no better than sharpening"),
+            row("ritual", 0.5 - 0.1 * sign, 0.5, versus_regular=pair("regular", -0.1 * sign),
+                versus_best_control=pair("greedy", -0.3 * sign),
+                verdict="no better than sharpening"),
+            row("ritual+vcd", 0.5 + 0.2 * sign, 0.65, versus_regular=pair("regular", 0.2 * sign),
+                versus_best_control=pair("greedy", 0.0, 1.0),
+                verdict="not distinguishable at this size (no difference seen)"),
+            row("greedy", 0.5 + 0.2 * sign, 0.65, control=True),
+        ],
+    }  # fmt: skip
+
+
+def views(**logs: float) -> dict[str, float]:
+    return {"original": -1.0, "transformed": -1.0, "noised": -2.0, "no image": -3.0, **logs}
+
+
+def evidence(split: str, weights: str) -> dict[str, Any]:
+    mentions = [
+        {"image": str(i), "object": "dog", "true": i % 2 == 0, "step": 3,
+         "views": views(original=-1.0 - i % 2)}
+        for i in range(8)
+    ]  # fmt: skip
+    answers = [{"image": "1", "label": "no", "said": "no", "views": {"no image": 0.2}}]
+    return {
+        "what": {"split": split, "scenes": 8, "weights_sha256": weights},
+        "mentions": mentions,
+        "answers": answers,
+        "consulted": {"asked": 5, "named": 0},
+    }
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    folder = tmp_path / "out"
+    for part in (CHAIR, POPE):
+        (folder / part.name).mkdir(parents=True)
+        (folder / part.name / "scores.json").write_text(json.dumps(scores(part)))
+        config = {"config": {"weights_sha256": "a" * 64, "dataset": {"items": 7}}}
+        (folder / part.name / "manifest.json").write_text(json.dumps(config))
+    (folder / "evidence-test.json").write_text(json.dumps(evidence("test", "a" * 64)))
+    (tmp_path / "doc.md").write_text(f"before\n{BEGIN}\nformer\n{END}\nafter\n")
+    return folder
+
+
+@pytest.mark.parametrize("part", [CHAIR, POPE], ids=["less is better", "more is better"])
+def test_each_row_is_of_the_kind_its_figures_make_it(part: Part) -> None:
+    found = scores(part)
+    kinds = {r["method"]: kind(found, r) for r in found["rows"] if r["verdict"]}
+    assert kinds == {
+        "vcd": "better", "m3id": "sharpening", "ritual": "worse", "ritual+vcd": "open",
+    }  # fmt: skip
+    assert (
+        "in 1, better than regular decoding but not than its best control in 1"
+        in overview({part: found})[0]
+    )
+
+
+def test_the_document_keeps_what_is_outside_its_markers(out: Path, tmp_path: Path) -> None:
+    doc = tmp_path / "doc.md"
+    write(out, doc)
+    text = doc.read_text()
+    assert text.startswith(f"before\n{BEGIN}")
+    assert text.endswith(f"{END}\nafter\n")
+    assert "former" not in text
+    assert "| vcd | -10.0 [-11.0, -9.0] (+5.0) **better** |" in text
+    assert "| vcd | +10.0 [+9.0, +11.0] **better** |" in text
+    assert "so only sharpening: m3id (`hard`)" in text
+    assert "0 of 5 replies named one" in text
+    for task in ("chair", "pope"):
+        assert f"doc_{task}.svg" in text
+        assert "<svg" in (tmp_path / f"doc_{task}.svg").read_text()
+    write(out, doc)
+    assert doc.read_text() == text
+
+
+def test_figures_of_different_weights_are_not_mixed(out: Path, tmp_path: Path) -> None:
+    (out / "evidence-hard.json").write_text(json.dumps(evidence("hard", "b" * 64)))
+    with pytest.raises(ValueError, match="different weights"):
+        write(out, tmp_path / "doc.md")
+    assert "former" in (tmp_path / "doc.md").read_text()
+
+
+def test_all_splits_and_both_temperatures_are_parts_and_progress_is_counted(out: Path) -> None:
+    assert len(parts()) == 2 * 2 * len(SPLITS)
+    assert parts((CHAIR.name,)) == [CHAIR]
+    assert CHAIR.progress(out, Size(5, 2)) == (0.0, 5 * 7 * 11 * 2)
+    (out / CHAIR.name / "answers.jsonl").write_text("{}\n{}\n")
+    assert CHAIR.progress(out, Size(5, 2))[0] == 10.0
