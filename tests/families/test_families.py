@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,6 +26,7 @@ from secondsight.methods.base import parameter
 from secondsight.views import Original, Transformed, View
 
 from .builders import FAMILIES, Built
+from .conftest import Loaded
 
 TOKENS = 6
 QUESTIONS = ("Is there a dog in the image?", "How many people ride the bus? One, two or three?")
@@ -58,15 +58,6 @@ class Late(Method):
         return super().undecided(logits, plausible, step) & (step >= self.first)
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """A family as transformers has it and as `secondsight.load` does."""
-
-    name: str
-    built: Built
-    model: secondsight.Model
-
-
 @cache
 def pictures() -> tuple[Image.Image, Image.Image]:
     """A wide and a square picture, so that tiles and patches differ in number."""
@@ -74,18 +65,6 @@ def pictures() -> tuple[Image.Image, Image.Image]:
     sizes = ((40, 64, 3), (30, 30, 3))
     wide, square = (random.integers(0, 255, size, dtype=np.uint8) for size in sizes)
     return Image.fromarray(wide), Image.fromarray(square)
-
-
-@pytest.fixture(scope="module", params=list(FAMILIES))
-def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Loaded:
-    built = FAMILIES[request.param]()
-    folder = tmp_path_factory.mktemp("family")
-    built.model.save_pretrained(folder)
-    built.processor.save_pretrained(folder)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = secondsight.load(folder, device="cpu")
-    return Loaded(request.param, built, model)
 
 
 def samples() -> list[secondsight.Sample]:

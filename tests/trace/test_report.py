@@ -126,6 +126,7 @@ def _as_large_as_llava_7b(trace: Trace) -> Trace:
             heads=dict.fromkeys(range(layers), per_head),
             rollout=means[0],
             image_share=means.sum(axis=-1),
+            grid=(24, 24),
         )
 
     views = [view(name.name) for name in trace.views]

@@ -343,7 +343,7 @@ def _row_state(
         if key == "attention_mask":
             tail = values.new_ones((values.shape[0], max_new_tokens))
         elif key == "token_type_ids":
-            tail = _next_token_types(model, values).expand(-1, max_new_tokens)
+            tail = next_token_types(model, values).expand(-1, max_new_tokens)
         else:
             tail = values.new_zeros((values.shape[0], max_new_tokens))
         state[key] = torch.cat([values, tail], dim=-1)
@@ -354,7 +354,7 @@ def _row_state(
     return state
 
 
-def _next_token_types(model: PreTrainedModel, prompt: torch.Tensor) -> torch.Tensor:
+def next_token_types(model: PreTrainedModel, prompt: torch.Tensor) -> torch.Tensor:
     """The token type of a generated token; not every family repeats the prompt's last one."""
     kwargs = {"token_type_ids": prompt}
     kwargs = model._update_model_kwargs_for_generation(ModelOutput(), kwargs)

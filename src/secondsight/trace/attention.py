@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from secondsight.trace.keep import Keeper
+from secondsight.trace.patches import Patches
 from secondsight.trace.record import Maps, ViewAttention
 
 Floats = npt.NDArray[np.float32]
@@ -23,13 +24,13 @@ class AttentionCollector:
     Args:
         view: The view's name.
         rows: The positions that predict the answer's tokens.
-        patches: The positions of the image, in the order of its patches.
+        patches: Where the image is.
         rollout: Whether to roll attention out through the layers (Abnar and Zuidema, 2020).
         keeper: Keeps the rows whole, if it is asked to.
     """
 
     def __init__(
-        self, view: str, rows: slice, patches: torch.Tensor, *, rollout: bool, keeper: Keeper
+        self, view: str, rows: slice, patches: Patches, *, rollout: bool, keeper: Keeper
     ) -> None:
         self._view = view
         self._rows = rows
@@ -38,13 +39,16 @@ class AttentionCollector:
         self._rollout: torch.Tensor | None = None
         self._rolls = rollout
         self._means: list[torch.Tensor] = []
+        self._shares: list[torch.Tensor] = []
         self._heads: list[Maps] = []
 
     def add(self, layer: int, weights: torch.Tensor) -> None:
         """Take in one layer's attention, of shape (1, heads, positions, positions)."""
         own = weights[0, :, self._rows].float()
         self._keeper.keep(f"attention.{self._view}.{layer}", own)
-        heads = own.index_select(-1, self._patches.to(own.device))
+        everywhere = self._patches.everywhere.to(own.device)
+        self._shares.append(own.index_select(-1, everywhere).sum(dim=-1).mean(dim=0).cpu())
+        heads = own.index_select(-1, self._patches.shown.to(own.device))
         self._means.append(heads.mean(dim=0).cpu())
         self._heads.append(as_maps(heads.cpu().numpy()))
         if self._rolls:
@@ -60,14 +64,15 @@ class AttentionCollector:
         rolled = None
         if self._rollout is not None:
             rows = self._rollout[self._rows]
-            rolled = rows.index_select(-1, self._patches.to(rows.device)).cpu().numpy()
+            rolled = rows.index_select(-1, self._patches.shown.to(rows.device)).cpu().numpy()
         return ViewAttention(
             view=self._view,
             mean=layers.mean(axis=0),
             layers=as_maps(layers),
             heads=dict(enumerate(self._heads)),
             rollout=rolled,
-            image_share=layers.sum(axis=-1),
+            image_share=torch.stack(self._shares).numpy(),
+            grid=self._patches.grid,
         )
 
 

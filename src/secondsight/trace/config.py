@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from secondsight.trace.parts import PROJECTOR, RESAMPLER, VISION, find, language_layers
+from secondsight.trace.patches import image_processor
 from secondsight.trace.record import ConfigFacts, Part
 from secondsight.trace.tensors import dtype_name
 
@@ -27,7 +29,7 @@ def config_facts(model: Model) -> ConfigFacts:
         model_class=type(hf_model).__name__,
         model_config=plain(config.to_dict()),
         modules=str(hf_model),
-        image_processor=_image_processor(getattr(model.encoder, "processor", None)),
+        image_processor=_image_processor(image_processor(model)),
         context_length=model.encoder.context_length,
         parts=tuple(_parts(hf_model)),
         dtype=dtype_name(hf_model.dtype),
@@ -71,22 +73,23 @@ def _image_processor(processor: Any) -> dict[str, Any] | None:
     return {"class": type(processor).__name__, **described}
 
 
-def _parts(model: nn.Module) -> list[Part]:
+def _parts(model: Any) -> list[Part]:
     """Parameters of the parts that a multimodal model is made of, and of the whole."""
-    modules = dict(model.named_modules())
     seen: set[int] = set()
-    parts = []
-    for label, ending in (
-        ("vision tower", "vision_tower"),
-        ("projector", "multi_modal_projector"),
-        ("token embeddings", "embed_tokens"),
-        ("language model layers", "language_model.layers"),
-        ("output head", "lm_head"),
-    ):
-        name = next((name for name in modules if f".{name}".endswith(f".{ending}")), None)
-        if name is not None:
-            parts.append(_part(label, name, modules[name], seen))
-    parts.append(_part("everything else", "", model, seen))
+    embeddings = model.get_input_embeddings()
+    layers = language_layers(model)
+    head = model.get_output_embeddings()
+    named = {module: name for name, module in model.named_modules()}
+    places: dict[str, tuple[str, nn.Module] | None] = {
+        "projector": find(model, PROJECTOR),  # first, since Qwen-VL has it in its vision tower
+        "vision tower": find(model, VISION),
+        "Q-Former": find(model, RESAMPLER),
+        "token embeddings": (named[embeddings], embeddings),
+        "language model layers": None if layers is None else (layers.name, layers.modules),
+        "output head": None if head is None else (named[head], head),
+        "everything else": ("", model),
+    }
+    parts = [_part(label, *place, seen) for label, place in places.items() if place is not None]
     whole = _part("whole model", "", model, set())
     return [*(part for part in parts if part.parameters or part.module), whole]
 

@@ -22,18 +22,24 @@ class Lens:
         head: Its output head.
         rows: The positions that predict the answer's tokens.
         tokens: The tokens that were written.
+        cap: Where the family bounds its logits softly (Gemma 2): the bound.
     """
 
-    def __init__(self, norm: Any, head: Any, rows: slice, tokens: Sequence[int]) -> None:
+    def __init__(
+        self, norm: Any, head: Any, rows: slice, tokens: Sequence[int], *, cap: float | None = None
+    ) -> None:
         self._norm = norm
         self._head = head
         self._rows = rows
+        self._cap = cap
         self._tokens = torch.tensor(tokens)
         self._layers: list[tuple[torch.Tensor, ...]] = []
 
     def add(self, hidden: torch.Tensor) -> None:
         """Take in the hidden states after the embeddings or a layer, (1, positions, width)."""
         logits = self._head(self._norm(hidden[:, self._rows]))[0].float()
+        if self._cap is not None:
+            logits = torch.tanh(logits / self._cap) * self._cap
         logs = logits.log_softmax(dim=-1)
         chosen = logs.gather(-1, self._tokens.to(logs.device)[:, None])
         top = logs.topk(min(_TOP, logs.shape[-1]), dim=-1)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image, ImageDraw
 
 from secondsight.trace.record import Picture
@@ -31,25 +30,6 @@ def data_uri(image: Image.Image, *, quality: int = 85) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=quality, method=2)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def seen(pixels: torch.Tensor, processor: Any) -> Image.Image | None:
-    """Normalised pixels as a picture again: what the vision tower really gets.
-
-    Args:
-        pixels: float32 of shape (1, 3, height, width).
-        processor: The image processor, for its mean and deviation.
-
-    Returns:
-        The picture, values beyond black and white cut off; None for other layouts.
-    """
-    mean, deviation = getattr(processor, "image_mean", None), getattr(processor, "image_std", None)
-    if pixels.ndim != 4 or pixels.shape[1] != 3 or mean is None or deviation is None:
-        return None
-    values = pixels[0].to("cpu", torch.float32)
-    restored = values * torch.tensor(deviation)[:, None, None] + torch.tensor(mean)[:, None, None]
-    array = (restored.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    return Image.fromarray(array)
 
 
 def with_grid(image: Image.Image, grid: tuple[int, int]) -> Image.Image:

@@ -5,54 +5,56 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
-from PIL import Image
-
 from secondsight.images import pad_to_square
+from secondsight.models.chat import ChatEncoder
 from secondsight.models.llava import LlavaEncoder
 from secondsight.prompts import IMAGE_TOKEN_INDEX, Mark, Prompt, Turn
 from secondsight.sample import Sample
-from secondsight.trace.pictures import picture, seen, with_grid
+from secondsight.trace.patches import Patches, image_token_id
+from secondsight.trace.pictures import picture, with_grid
 from secondsight.trace.record import Chunk, InferenceFacts, Picture, Splicing, ViewFacts
 from secondsight.trace.spine import Spine
 from secondsight.trace.tensors import summarize
 
 if TYPE_CHECKING:
+    from secondsight.models.looked import Looked
     from secondsight.models.model import Model
 
 Inputs = Mapping[str, Any]
 
 
-def inference_facts(model: Model, sample: Sample, inputs: Inputs, spine: Spine) -> InferenceFacts:
+def inference_facts(
+    model: Model, sample: Sample, inputs: Inputs, spine: Spine, patches: Patches | None
+) -> InferenceFacts:
     """What became of a question and its picture before the first layer.
 
     Args:
         model: The model.
-        sample: The original sample, its picture opened.
+        sample: The original sample, its pictures opened.
         inputs: The original view's inputs.
         spine: What passed between the model's parts in the live run.
+        patches: Where the image's patches are.
     """
     image_token = image_token_id(model)
     positions = inputs["input_ids"][0].tolist()
     start, chunks = _chunks(model, sample, positions, image_token)
     counts = [*([len(start)] if start else []), *(chunk.count for chunk in chunks)]
     ids = (*start, *(token for chunk in chunks for token in chunk.ids))
-    grid = patch_grid(inputs, image_token)
     pixels = inputs.get("pixel_values")
-    prompt = _prompt(model, sample)
+    pictures = sample.pictures
     template = getattr(model.encoder, "template", None)
     return InferenceFacts(
         question=sample.question,
         conversation=_conversation(model, sample),
-        prompt=None if prompt is None else str(prompt),
+        prompt="".join("<image>" if one.kind == "image" else one.text for one in chunks),
         start=start,
         chunks=chunks,
         counts=" + ".join(map(str, counts)) + f" = {sum(counts)}",
         ids=ids,
         stop=None if template is None else template.stop,
-        image_size=sample.image.size if isinstance(sample.image, Image.Image) else None,
-        pictures=tuple(view_pictures(model, sample, pixels, grid=grid)),
-        grid=grid,
+        image_size=pictures[0].size if pictures else None,
+        pictures=tuple(_way_to_the_model(model, sample, patches)),
+        grid=None if patches is None else patches.grid,
         pixels=None if pixels is None else summarize(pixels),
         encoded=spine.encoded,
         projected=spine.projected,
@@ -61,21 +63,20 @@ def inference_facts(model: Model, sample: Sample, inputs: Inputs, spine: Spine) 
 
 
 def view_facts(
-    model: Model,
-    names: Sequence[str],
-    samples: Sequence[Sample],
-    views: Sequence[Inputs],
+    model: Model, looked: Looked, patches: Sequence[Patches | None]
 ) -> tuple[ViewFacts, ...]:
     """What each view saw: its picture, its prompt, its pixels."""
-    prompts = [_prompt(model, sample) for sample in samples]
+    prompts = [_prompt(model, sample) for sample in looked.seen]
     facts = []
-    for name, sample, inputs, prompt in zip(names, samples, views, prompts, strict=True):
+    for name, sample, inputs, prompt, own in zip(
+        looked.names, looked.seen, looked.views, prompts, patches, strict=True
+    ):
         pixels = inputs.get("pixel_values")
         facts.append(
             ViewFacts(
                 name=name,
                 drawn=sample.drawn,
-                pictures=tuple(view_pictures(model, sample, pixels)),
+                pictures=tuple(_as_seen(sample, own)),
                 prompt=str(prompt) if prompt is not None and prompt != prompts[0] else None,
                 positions=int(inputs["input_ids"].shape[1]),
                 pixels=None if pixels is None else summarize(pixels),
@@ -84,52 +85,29 @@ def view_facts(
     return tuple(facts)
 
 
-def view_pictures(
-    model: Model,
-    sample: Sample,
-    pixels: torch.Tensor | None,
-    *,
-    grid: tuple[int, int] | None = None,
-) -> list[Picture]:
-    """A view's picture as given to the model's preprocessing and as it comes out of it."""
-    if not isinstance(sample.image, Image.Image) or pixels is None:
-        return []
-    shown = [picture("as given" if grid else "as the view has it", sample.image)]
-    encoder = model.encoder
-    processor = getattr(encoder, "processor", None)
-    if grid and isinstance(encoder, LlavaEncoder) and encoder.preset.pad:
-        squared = pad_to_square(sample.image, encoder.processor.image_mean)
-        shown.append(picture("padded to a square", squared))
-    final = seen(pixels, processor)
-    if final is not None:
-        shown.append(picture("as the model sees it: resized, cropped, normalised", final))
-        if grid:
-            cells = f"{grid[0]} x {grid[1]} patches"
-            shown.append(
-                Picture(
-                    f"the same under the grid of {cells}",
-                    *final.size,
-                    picture("", with_grid(final, grid)).uri,
-                )
-            )
+def _as_seen(sample: Sample, patches: Patches | None) -> list[Picture]:
+    """A view's pictures as the view has them, and as they come out of the preprocessing."""
+    shown = [picture("as the view has it", image) for image in sample.pictures]
+    if patches is not None and patches.image is not None:
+        shown.append(picture(patches.title, patches.image))
     return shown
 
 
-def image_token_id(model: Model) -> int | None:
-    """The id that stands for one patch in the model's inputs."""
-    found: int | None = getattr(model.hf_model.config, "image_token_id", None)
-    return found
-
-
-def patch_grid(inputs: Inputs, image_token: int | None) -> tuple[int, int] | None:
-    """Rows and columns of patches, where they form the picture's grid in reading order."""
-    pixels = inputs.get("pixel_values")
-    if pixels is None or pixels.ndim != 4 or image_token is None:
-        return None
-    count = int((inputs["input_ids"][0] == image_token).sum())
-    height, width = pixels.shape[-2:]
-    rows = round((count * height / width) ** 0.5)
-    return (rows, count // rows) if rows and rows * (count // rows) == count else None
+def _way_to_the_model(model: Model, sample: Sample, patches: Patches | None) -> list[Picture]:
+    """The original's pictures: as given, squared, as the model sees them, under the grid."""
+    shown = [picture("as given", image) for image in sample.pictures]
+    encoder = model.encoder
+    if isinstance(encoder, LlavaEncoder) and encoder.preset.pad:
+        mean = encoder.processor.image_mean
+        squared = [pad_to_square(image, mean) for image in sample.pictures]
+        shown += [picture("padded to a square", image) for image in squared]
+    if patches is not None and patches.image is not None and patches.grid is not None:
+        shown.append(picture(patches.title, patches.image))
+        rows, columns = patches.grid
+        drawn = picture("", with_grid(patches.image, patches.grid)).uri
+        title = f"the same under the grid of {rows} x {columns} patches"
+        shown.append(Picture(title, *patches.image.size, drawn))
+    return shown
 
 
 def _prompt(model: Model, sample: Sample) -> Prompt | None:
@@ -137,11 +115,26 @@ def _prompt(model: Model, sample: Sample) -> Prompt | None:
 
 
 def _conversation(model: Model, sample: Sample) -> dict[str, Any] | None:
+    """The conversation before and after the question; None for families that have none."""
     encoder = model.encoder
-    if not isinstance(encoder, LlavaEncoder):
+    if isinstance(encoder, LlavaEncoder):
+        return _llava_conversation(encoder, sample)
+    if not isinstance(encoder, ChatEncoder) or not encoder.templated:
         return None
+    messages = [
+        [message["role"], "".join(part.get("text", "<image>") for part in message["content"])]
+        for message in encoder.conversation(sample)
+    ]
+    return {
+        "template": "the checkpoint's own (chat_template)",
+        "before": messages[:-1],
+        "after": messages,
+    }
+
+
+def _llava_conversation(encoder: LlavaEncoder, sample: Sample) -> dict[str, Any]:
     template = encoder.template
-    image = "<image>\n" if sample.image is not None else ""
+    image = "<image>\n" * len(sample.pictures)
     turns = [*sample.history, Turn(sample.question)]
     roles = (template.user.rstrip(": "), template.assistant.rstrip(": "))
     messages: list[list[str | None]] = []

@@ -15,9 +15,11 @@ import torch
 from torch import nn
 
 from secondsight.decoding.collate import TOKEN_ALIGNED
+from secondsight.decoding.rows import next_token_types
 from secondsight.trace.attention import AttentionCollector, attention_shown
 from secondsight.trace.keep import Keeper
 from secondsight.trace.lens import Lens
+from secondsight.trace.parts import language_layers
 
 
 class SecondReading:
@@ -32,6 +34,7 @@ class SecondReading:
         self._model = model
         self._tokens = list(tokens)
         self._decoder = model.get_decoder()
+        self.layers = language_layers(model)
 
     def rows(self, inputs: Mapping[str, Any]) -> slice:
         """The positions that predict the answer's tokens."""
@@ -84,6 +87,8 @@ class SecondReading:
             if inputs.get(key) is not None:
                 fill = {"input_ids": answer, "attention_mask": torch.ones_like(answer)}
                 tail = fill.get(key, torch.zeros_like(answer))
+                if key == "token_type_ids":
+                    tail = next_token_types(self._model, inputs[key]).expand_as(answer)
                 continued[key] = torch.cat([inputs[key], tail], dim=-1)
         return continued
 
@@ -96,10 +101,10 @@ class SecondReading:
 
             return after
 
+        attentions = self.layers.attentions if self.layers is not None else {}
         handles = [
-            layer.self_attn.register_forward_hook(hook(number))
-            for number, layer in enumerate(self._decoder.layers)
-            if hasattr(layer, "self_attn")
+            attention.register_forward_hook(hook(number))
+            for number, attention in attentions.items()
         ]
         with removing(handles):
             yield
@@ -123,8 +128,10 @@ class SecondReading:
 
             return hook
 
-        layers = self._decoder.layers
-        handles = [layers[0].register_forward_pre_hook(before, with_kwargs=True)]
+        layers = self.layers.modules if self.layers is not None else ()
+        handles: list[Any] = [
+            layer.register_forward_pre_hook(before, with_kwargs=True) for layer in layers[:1]
+        ]
         handles += [
             layer.register_forward_hook(after(number)) for number, layer in enumerate(layers, 1)
         ]

@@ -389,7 +389,8 @@ class ViewAttention:
         layers: Mean over heads, one map per layer and token.
         heads: By layer, one map per head and token; for the layers that were asked for or fit.
         rollout: Attention rolled out through the layers, (tokens, patches), if it was asked for.
-        image_share: How much attention goes to the image, (layers, tokens).
+        image_share: How much attention goes to the image, all of it, (layers, tokens).
+        grid: Rows and columns of the patches; None where they form no picture.
     """
 
     view: str
@@ -398,6 +399,7 @@ class ViewAttention:
     heads: Mapping[int, Maps]
     rollout: npt.NDArray[np.float32] | None
     image_share: npt.NDArray[np.float32]
+    grid: tuple[int, int] | None
 
     def share(self, token: int) -> float:
         """How much of a token's attention goes to the image, mean over layers and heads."""
@@ -411,6 +413,7 @@ class ViewAttention:
         """Plain data: `mean` as numbers, the maps as base64."""
         return {
             "view": self.view,
+            "grid": None if self.grid is None else list(self.grid),
             "mean": [_rounded(row) for row in self.mean],
             "layers": self.layers.to_dict(),
             "heads": {str(layer): maps.to_dict() for layer, maps in self.heads.items()},

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from secondsight.errors import UserError
+from secondsight.errors import UnsupportedError, UserError
 from secondsight.methods import Method
 from secondsight.settings import Settings
 from secondsight.trace.attention import AttentionCollector, fitting
@@ -21,10 +21,11 @@ from secondsight.trace.files import check_writable
 from secondsight.trace.generation import WatchedLoop, generation_facts, output_facts
 from secondsight.trace.keep import Keeper
 from secondsight.trace.lens import Lens
-from secondsight.trace.prompting import image_token_id, inference_facts, view_facts
+from secondsight.trace.patches import Patches, find_patches
+from secondsight.trace.prompting import inference_facts, view_facts
 from secondsight.trace.reading import SecondReading
 from secondsight.trace.record import LensLayer, Trace, ViewAttention
-from secondsight.trace.spine import Spine, find_module
+from secondsight.trace.spine import Spine
 from secondsight.trace.tokens import TokenReader, TokenRecorder, with_dependence
 from secondsight.trace.words import token_texts, words
 from secondsight.views import NoImage
@@ -122,13 +123,21 @@ class _Recording:
         )
         with self._timed("answer"), spine.watching(length), calls.recording():
             [answer] = write([encoded], loop=loop.as_loop(), observer=tokens)
+        patches = [
+            find_patches(self.model, inputs, len(sample.pictures))
+            for inputs, sample in zip(encoded.views, encoded.seen, strict=True)
+        ]
         with self._timed("second reading"):
-            without, attention, lens = self._read_again(encoded, tokens)
+            without, attention, lens = self._read_again(encoded, tokens, patches)
         with self._timed("report"):
-            inference = inference_facts(self.model, encoded.seen[0], encoded.views[0], spine)
+            if patches[0] is not None and patches[0].note is not None:
+                self.notes.append(patches[0].note)
+            inference = inference_facts(
+                self.model, encoded.seen[0], encoded.views[0], spine, patches[0]
+            )
             texts = token_texts(self.model.tokenizer, tokens.ids)
             facts = with_dependence(tokens.facts(self.read, texts), without)
-            views = view_facts(self.model, encoded.names, encoded.seen, encoded.views)
+            views = view_facts(self.model, encoded, patches)
             self._keep_inputs(encoded)
             config = config_facts(self.model)
             generation = generation_facts(
@@ -167,14 +176,14 @@ class _Recording:
         self.seconds[name] = time.perf_counter() - start
 
     def _read_again(
-        self, encoded: Looked, tokens: TokenRecorder
+        self, encoded: Looked, tokens: TokenRecorder, patches: Sequence[Patches | None]
     ) -> tuple[list[float] | None, tuple[ViewAttention, ...], tuple[tuple[LensLayer, ...], ...]]:
         """The second reading of every view, and of the prompt without the image."""
         reading = SecondReading(self.model.hf_model, tokens.ids)
         attention: list[ViewAttention] = []
         lens: tuple[tuple[LensLayer, ...], ...] = ()
         for place, (name, inputs) in enumerate(zip(encoded.names, encoded.views, strict=True)):
-            collector = self._collector(name, reading, inputs)
+            collector = self._collector(name, reading, inputs, patches[place])
             own_lens = self._lens(reading, inputs, tokens.ids) if place == 0 else None
             hidden = (name, self.keeper) if self.keeper.wanted else None
             if collector is None and own_lens is None and hidden is None:
@@ -192,12 +201,13 @@ class _Recording:
         )
 
     def _collector(
-        self, name: str, reading: SecondReading, inputs: Mapping[str, Any]
+        self,
+        name: str,
+        reading: SecondReading,
+        inputs: Mapping[str, Any],
+        patches: Patches | None,
     ) -> AttentionCollector | None:
-        if not self.options.attentions or "pixel_values" not in inputs:
-            return None
-        patches = (inputs["input_ids"][0] == image_token_id(self.model)).nonzero()[:, 0]
-        if not len(patches):
+        if not self.options.attentions or patches is None or not len(patches.everywhere):
             return None
         return AttentionCollector(
             name,
@@ -210,25 +220,33 @@ class _Recording:
     def _lens(
         self, reading: SecondReading, inputs: Mapping[str, Any], tokens: Sequence[int]
     ) -> Lens | None:
-        decoder = self.model.hf_model.get_decoder()
-        norm = find_module(decoder, ("norm", "final_layer_norm", "final_layernorm"))
-        head = self.model.hf_model.get_output_embeddings()
-        if norm is None or head is None:
-            self.notes.append("The logit lens needs a last normalisation and an output head.")
+        layers, head = reading.layers, self.model.hf_model.get_output_embeddings()
+        if layers is None or layers.norm is None or head is None:
+            self.notes.append(
+                "No logit lens: this family's last normalisation or output head is not where it "
+                "is known to be."
+            )
             return None
-        return Lens(norm, head, reading.rows(inputs), tokens)
+        text = self.model.hf_model.config.get_text_config(decoder=True)
+        cap = getattr(text, "final_logit_softcapping", None)
+        return Lens(layers.norm, head, reading.rows(inputs), tokens, cap=cap)
 
     def _without_image(
         self, encoded: Looked, tokens: TokenRecorder, reading: SecondReading
     ) -> list[float] | None:
         """The log-probability of each token in the same place without the image."""
-        if encoded.sample.image is None:
+        if not encoded.sample.pictures:
             return None
         view = NoImage()
         if view.name in encoded.names:
             return tokens.log_probabilities(view.name)
         sample = view.apply(encoded.sample, torch.Generator())
-        return reading.read(self._on_device(self.model.encoder.encode(sample)))
+        try:
+            inputs = self.model.encoder.encode(sample)
+        except UnsupportedError as error:
+            self.notes.append(f"How much a word depended on the image cannot be told: {error}")
+            return None
+        return reading.read(self._on_device(inputs))
 
     def _on_device(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         device, dtype = self.model.hf_model.device, self.model.hf_model.dtype

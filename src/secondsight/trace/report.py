@@ -31,7 +31,11 @@ def html(trace: Trace) -> str:
         .render(
             trace=trace,
             thumbnails=_thumbnails(trace),
-            overlays=[(view, _last_picture(facts)) for view, facts in _shown_views(trace)],
+            overlays=[
+                (place, view, _last_picture(facts))
+                for place, (view, facts) in enumerate(_shown_views(trace))
+                if view.grid is not None
+            ],
             data=_script_data(trace),
         )
     )
@@ -190,29 +194,24 @@ def _last_picture(view: ViewFacts) -> str:
     return view.pictures[-1].uri if view.pictures else ""
 
 
-def _thumbnails(trace: Trace) -> list[list[tuple[str, str]]]:
+def _thumbnails(trace: Trace) -> list[list[tuple[ViewAttention, str]]]:
     """For each token, each view's picture lit where the token's attention was."""
-    grid = trace.inference.grid
-    pictures: list[list[tuple[str, str]]] = [[] for _ in trace.tokens]
-    if grid is None:
-        return pictures
+    pictures: list[list[tuple[ViewAttention, str]]] = [[] for _ in trace.tokens]
     for attention, view in _shown_views(trace):
-        if not view.pictures:
+        if attention.grid is None:
             continue
         encoded = _last_picture(view).partition(",")[2]
         with Image.open(io.BytesIO(base64.b64decode(encoded))) as opened:
             base = opened.convert("RGB")
         for place, row in enumerate(attention.mean):
-            lit = heat(base, row, grid, side=_THUMBNAIL)
-            pictures[place].append((view.name, data_uri(lit, quality=60)))
+            lit = heat(base, row, attention.grid, side=_THUMBNAIL)
+            pictures[place].append((attention, data_uri(lit, quality=60)))
     return pictures
 
 
 def _script_data(trace: Trace) -> Markup:
     """What the page's script needs, as JSON that cannot close its element."""
-    grid = trace.inference.grid
     data = {
-        "grid": list(grid) if grid else None,
         "tokens": len(trace.tokens),
         "views": [view.to_dict() for view in trace.attention],
         "markdown": markdown(trace),

@@ -11,9 +11,8 @@ from torch import nn
 
 from secondsight.decoding.cache import CACHE
 from secondsight.trace.keep import Keeper
+from secondsight.trace.parts import PROJECTOR, find
 from secondsight.trace.tensors import TensorFacts, summarize
-
-_PROJECTORS = ("multi_modal_projector", "mm_projector", "merger", "connector")
 
 
 class Spine:
@@ -48,14 +47,11 @@ class Spine:
             length: The original view's positions; other views may be longer, and padded.
         """
         self._length = length
-        projector = find_module(self._model, _PROJECTORS)
-        hooks = [
-            self._model.get_decoder().register_forward_pre_hook(
-                self._before_layers, with_kwargs=True
-            )
-        ]
+        projector = find(self._model, PROJECTOR)
+        decoder = self._model.get_decoder()
+        hooks = [decoder.register_forward_pre_hook(self._before_layers, with_kwargs=True)]
         if projector is not None:
-            hooks.append(projector.register_forward_hook(self._after_projector))
+            hooks.append(projector[1].register_forward_hook(self._after_projector))
         try:
             yield
         finally:
@@ -65,10 +61,10 @@ class Spine:
     def _after_projector(self, module: nn.Module, inputs: Any, output: Any) -> None:
         if self.encoded is not None or not isinstance(output, torch.Tensor):
             return
-        encoded, projected = inputs[0][:1], output[:1]
-        self.encoded, self.projected = summarize(encoded), summarize(projected)
-        self._keeper.keep("vision.encoded", encoded)
-        self._keeper.keep("vision.projected", projected)
+        # The first call is the original view's alone: the loop encodes each view's images apart.
+        self.encoded, self.projected = summarize(inputs[0]), summarize(output)
+        self._keeper.keep("vision.encoded", inputs[0])
+        self._keeper.keep("vision.projected", output)
 
     def _before_layers(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         self.cache = kwargs.get(CACHE, self.cache)
@@ -89,11 +85,3 @@ class Spine:
         mask = kwargs.get("attention_mask")
         if isinstance(mask, torch.Tensor) and mask.ndim == 2:
             self.mask_ones = int(mask[0].sum())
-
-
-def find_module(model: nn.Module, names: tuple[str, ...]) -> nn.Module | None:
-    """The first module that has one of these names."""
-    for name, module in model.named_modules():
-        if name.rpartition(".")[2] in names:
-            return module
-    return None

@@ -43,7 +43,7 @@
   const draw = () => {
     all("canvas[data-view]").forEach((canvas) => {
       const number = Number(canvas.dataset.view), view = data.views[number];
-      const [rows, columns] = data.grid;
+      const [rows, columns] = view.grid;
       canvas.width = columns; canvas.height = rows;
       const pen = canvas.getContext("2d");
       const readout = canvas.closest("figure").querySelector(".readout");
@@ -72,7 +72,8 @@
     headBox.disabled = count === 0;
     headBox.title = count || layer === "mean" ? "" : "This layer's heads were not kept; trace with --layers " + layer;
   };
-  if (data.views.length && data.grid) {
+  const drawn = all("canvas[data-view]").length > 0;
+  if (drawn) {
     layerBox.addEventListener("change", () => { fillHeads(); draw(); });
     headBox.addEventListener("change", draw);
     relative.addEventListener("change", draw);
@@ -89,7 +90,7 @@
     kept = kept === token ? null : token;
     const card = byId("token-" + token);
     if (card) card.open = true;
-    if (data.views.length && data.grid) show(kept);
+    if (drawn) show(kept);
   }));
 
   const openTarget = () => {
