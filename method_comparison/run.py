@@ -15,6 +15,7 @@ import argparse
 import multiprocessing
 import os
 import sys
+import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
@@ -70,7 +71,7 @@ def run(out: Path, size: Size, only: tuple[str, ...], jobs: int) -> list[str]:
     out.mkdir(parents=True, exist_ok=True)
     wanted = parts(only)
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_end_with_parent) as pool:
         named: dict[Future[None], str] = {
             pool.submit(run_part, part, size, out): part.name for part in wanted
         }
@@ -86,6 +87,18 @@ def run(out: Path, size: Size, only: tuple[str, ...], jobs: int) -> list[str]:
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
+
+
+def _end_with_parent() -> None:
+    """Lets a process end when the command was killed, so that none works on unseen."""
+    parent = multiprocessing.parent_process()
+
+    def wait_for_it() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait_for_it, daemon=True).start()
 
 
 def _watch(named: dict[Future[None], str], wanted: list[Part], size: Size, out: Path) -> list[str]:

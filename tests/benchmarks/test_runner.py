@@ -13,6 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
 from secondsight.benchmarks import DataError, Source, report
@@ -242,6 +243,7 @@ def test_another_configuration_is_refused_by_name(
         run(fake(), source, tmp_path / "out", **change)
     assert named in str(error.value)
     assert (tmp_path / "out" / "answers.jsonl").read_bytes() == before
+    run(fake(budget=0), source, tmp_path / "out")  # the refusal has let go of the folder
 
 
 def test_other_weights_and_other_pictures_are_another_run(source: Source, tmp_path: Path) -> None:
@@ -253,6 +255,16 @@ def test_other_weights_and_other_pictures_are_another_run(source: Source, tmp_pa
     Image.new("RGB", (4, 4), "white").save(Path(source.images or "") / "0.png")
     with pytest.raises(RunMismatchError, match=r"dataset\.sha256"):
         run(fake(), source, tmp_path / "out")
+
+
+def test_two_processes_do_not_write_one_run(source: Source, tmp_path: Path) -> None:
+    run(fake(), source, tmp_path / "out")
+    with (
+        FileLock(tmp_path / "out" / ".lock"),
+        pytest.raises(UserError, match="another process is writing this run"),
+    ):
+        run(fake(), source, tmp_path / "out")
+    run(fake(budget=0), source, tmp_path / "out")
 
 
 def test_a_damaged_line_in_the_middle_is_named(source: Source, tmp_path: Path) -> None:

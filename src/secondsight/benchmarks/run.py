@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
+
+from filelock import FileLock, Timeout
 
 from secondsight.benchmarks.records import DataError, PathLike, read_json, write_atomic
 from secondsight.errors import UserError
@@ -19,6 +22,7 @@ Key = tuple[str, int, str]
 
 MANIFEST, ANSWERS = "manifest.json", "answers.jsonl"
 SCORES, REPORT_MD, REPORT_HTML = "scores.json", "report.md", "report.html"
+_LOCK = ".lock"
 
 
 class RunMismatchError(UserError):
@@ -26,7 +30,7 @@ class RunMismatchError(UserError):
 
 
 class Run:
-    """A run's folder, opened for going on.
+    """A run's folder, opened for going on by this process alone; a context manager.
 
     Args:
         folder: The folder; made if absent.
@@ -36,7 +40,7 @@ class Run:
     Raises:
         RunMismatchError: If the folder holds a run with another `config`.
         DataError: If a file there is damaged other than by a half-written last line.
-        UserError: If the folder cannot be written.
+        UserError: If the folder cannot be written, or another process is writing it.
     """
 
     def __init__(
@@ -47,11 +51,26 @@ class Run:
         self.config = json.loads(json.dumps(config))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._claim(environment)
-            _drop_half_line(self.folder / ANSWERS)
+            with ExitStack() as held:
+                # The system lets go of the lock when a process ends, however it ends.
+                held.enter_context(FileLock(self.folder / _LOCK).acquire(timeout=0))
+                self._claim(environment)
+                _drop_half_line(self.folder / ANSWERS)
+                self.answers: dict[Key, dict[str, Any]] = dict(_read(self.folder / ANSWERS))
+                self._held = held.pop_all()
+        except Timeout:
+            raise UserError(
+                f"{self.folder}: another process is writing this run; wait for it, or choose "
+                "another --out"
+            ) from None
         except OSError as error:
             raise UserError(f"{self.folder}: cannot be written ({error.strerror})") from None
-        self.answers: dict[Key, dict[str, Any]] = dict(_read(self.folder / ANSWERS))
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._held.close()
 
     def _claim(self, environment: Mapping[str, Any]) -> None:
         path = self.folder / MANIFEST
@@ -78,6 +97,16 @@ class Run:
                 if key not in self.answers:
                     self.answers[key] = dict(answer)
                     _write_line(stream, key, answer)
+
+    def texts(
+        self, methods: Iterable[str], seeds: Iterable[int], items: Iterable[str]
+    ) -> dict[str, dict[int, list[str]]]:
+        """The answers' texts by method and seed, in the order of the items."""
+        seeds, items = list(seeds), list(items)
+        return {
+            method: {seed: [self.answers[method, seed, i]["text"] for i in items] for seed in seeds}
+            for method in methods
+        }
 
     def write(self, name: str, text: str) -> None:
         """Writes one of the run's other files, whole or not at all."""

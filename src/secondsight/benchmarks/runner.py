@@ -165,23 +165,17 @@ def evaluate(
     answering = _loaded(model, device, dtype, asked)
     plan = _Plan(judge, asked, chosen, tuple(seeds), settings, source, tuple(items), batch_size)
     config = _config(plan, answering)
-    run = Run(out or _own_folder(config), config, _environment(plan))
-    _generate(run, plan, answering, progress)
-    texts = {
-        method: {
-            seed: [run.answers[method, seed, item.id]["text"] for item in items] for seed in seeds
-        }
-        for method in chosen
-    }
-    comparison = compare(
-        judge,
-        items,
-        texts,
-        [method for method, made in chosen.items() if made.control],
-        resamples=resamples,
-        warnings=warnings,
-    )
-    write_reports(run, comparison, judge)
+    with Run(out or _own_folder(config), config, _environment(plan)) as run:
+        _generate(run, plan, answering, progress)
+        comparison = compare(
+            judge,
+            items,
+            run.texts(chosen, seeds, [item.id for item in items]),
+            [method for method, made in chosen.items() if made.control],
+            resamples=resamples,
+            warnings=warnings,
+        )
+        write_reports(run, comparison, judge)
     return Evaluation(comparison, run.folder)
 
 
