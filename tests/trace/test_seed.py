@@ -127,6 +127,7 @@ def test_generation_configuration_merges(recorded: dict[str, Any]) -> None:
     generation = recorded["generation"]
     before, updated, final = generation["stages"].values()
     assert {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}.items() <= before.items()
+    assert before["max_length"] == updated["max_length"] == 4096  # as in the checkpoint's file
     assert "max_new_tokens" not in before
     assert {"do_sample": True, "max_new_tokens": 64}.items() <= updated.items()
     assert final["max_length"] == 65 + 64  # positions, as transformers 5 counts

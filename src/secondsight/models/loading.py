@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -125,14 +126,18 @@ def load(
         hf_model = merge(hf_model, adapter)
     _check_vocabulary(hf_model, encoder.tokenizer, source.name)
     remember_tokenizer(hf_model, encoder.tokenizer)
+    stored = copy.deepcopy(hf_model.generation_config)
     # Gemma's checkpoints ask for a cache of their own kind; the loop brings one.
     hf_model.generation_config.cache_implementation = None
+    # transformers 4.31 wrote the context length here, and transformers 5 warns of it.
+    hf_model.generation_config.max_length = None
     return Model(
         hf_model,
         encoder,
         preset=protocol,
         name=checkpoint.name,
         revision=checkpoint.revision,
+        stored_generation=stored,
     )
 
 

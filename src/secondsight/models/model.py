@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import torch
 from transformers import (
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     StoppingCriteria,
@@ -64,6 +65,8 @@ class Model:
         preset: The protocol that the encoder follows.
         name: How the model was asked for.
         revision: The commit on the hub, if it came from there.
+        stored_generation: The generation configuration as the checkpoint has it, for the record;
+            that of `hf_model` if left out.
 
     Attributes:
         hf_model: The transformers model, for ``hf_model.generate(...)`` of one's own.
@@ -79,7 +82,9 @@ class Model:
         preset: Preset,
         name: str,
         revision: str | None = None,
+        stored_generation: GenerationConfig | None = None,
     ) -> None:
+        self.stored_generation = stored_generation or hf_model.generation_config
         self.hf_model = hf_model
         self.encoder = encoder
         self.preset = preset

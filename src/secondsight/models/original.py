@@ -300,9 +300,6 @@ def _assign(model: LlavaForConditionalGeneration, name: str, tensor: torch.Tenso
 
 def _generation_config(folder: Path, config: Mapping[str, Any]) -> GenerationConfig:
     if (folder / "generation_config.json").is_file():
-        generation = GenerationConfig.from_pretrained(folder)
-    else:
-        names = ("bos_token_id", "eos_token_id", "pad_token_id")
-        generation = GenerationConfig(**{name: config[name] for name in names if name in config})
-    generation.max_length = None  # transformers 4.31 wrote the context length here
-    return generation
+        return GenerationConfig.from_pretrained(folder)
+    names = ("bos_token_id", "eos_token_id", "pad_token_id", "max_length")
+    return GenerationConfig(**{name: config[name] for name in names if name in config})

@@ -8,7 +8,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 import torch
@@ -21,6 +21,12 @@ from secondsight.settings import Settings
 from secondsight.trace.calls import describe
 from secondsight.trace.config import plain
 from secondsight.trace.record import GenerationFacts, OutputFacts
+
+if TYPE_CHECKING:
+    from secondsight.models.model import Model
+
+PATIENCE: Final = 10.0
+"""How long nvidia-smi is waited for, in seconds."""
 
 _FLAGS: Final = {
     "is_constraint_gen_mode": "CONSTRAINED_BEAM_SEARCH",
@@ -86,7 +92,7 @@ class WatchedLoop:
 
 
 def generation_facts(
-    model: PreTrainedModel,
+    model: Model,
     settings: Settings,
     loop: WatchedLoop,
     *,
@@ -97,7 +103,7 @@ def generation_facts(
     """What `generate` made of its arguments.
 
     Args:
-        model: The transformers model.
+        model: The model.
         settings: What was asked for.
         loop: What the loop was given.
         cache: The run's key-value cache.
@@ -108,14 +114,14 @@ def generation_facts(
     assert config is not None
     assert loop.input_ids is not None
     asked = {"max_new_tokens": config.max_new_tokens, **settings.for_generate()}
-    updated = copy.deepcopy(model.generation_config)
+    updated = copy.deepcopy(model.stored_generation)
     updated.update(**asked)
     warpers = [one for one in loop.processors if type(one).__name__.endswith("Warper")]
     mode = config.get_generation_mode()
     pad = config.pad_token_id
     return GenerationFacts(
         stages={
-            "before": stage(model.generation_config),
+            "before": stage(model.stored_generation),
             "after update": stage(updated, asked),
             "after max tokens": stage(config, asked),
         },
@@ -131,7 +137,7 @@ def generation_facts(
             if hasattr(GenerationMode, name)
         },
         special={
-            "is_encoder_decoder": bool(model.config.is_encoder_decoder),
+            "is_encoder_decoder": bool(model.hf_model.config.is_encoder_decoder),
             "input_ids_seq_length": int(loop.input_ids.shape[1]),
             "pad_token_id": pad,
             "eos_token_id": config.eos_token_id,
@@ -140,7 +146,7 @@ def generation_facts(
         },
         cache=_cache(cache, views),
         schedule="joint, because tracing reads every view at every step",
-        memory=_memory(model.device),
+        memory=memory(model.hf_model.device),
     )
 
 
@@ -221,7 +227,7 @@ def _cache(cache: Any, views: int) -> dict[str, Any]:
     }
 
 
-def _memory(device: torch.device) -> Mapping[str, Any]:
+def memory(device: torch.device) -> Mapping[str, Any]:
     """Memory as the system counts it."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found: dict[str, Any] = {
@@ -237,7 +243,9 @@ def _memory(device: torch.device) -> Mapping[str, Any]:
 
 def _nvidia_smi() -> str | None:
     try:
-        run = subprocess.run(["nvidia-smi"], capture_output=True, text=True, timeout=10, check=True)
+        run = subprocess.run(
+            ["nvidia-smi"], capture_output=True, text=True, timeout=PATIENCE, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return run.stdout.strip()

@@ -141,7 +141,7 @@ class _Recording:
             self._keep_inputs(encoded)
             config = config_facts(self.model)
             generation = generation_facts(
-                self.model.hf_model,
+                self.model,
                 self.settings,
                 loop,
                 cache=spine.cache,
