@@ -13,6 +13,7 @@ from PIL import Image
 
 import secondsight
 from secondsight import Answer, Sample
+from secondsight.decoding.generation import Generation
 from secondsight.decoding.sampling import derive_seed, draw, generator
 
 TOKENS = 8
@@ -136,6 +137,51 @@ def test_finished_neighbours_leave_without_a_trace(
         assert ids(batch) == ids(single)
         assert [a.finish_reason for a in batch] == [a.finish_reason for a in single]
         assert "eos" in {a.finish_reason for a in batch}
+
+
+@pytest.mark.parametrize(
+    ("method", "temperature"),
+    [("regular", 0.0), ("m3id", 0.0), ("m3id", 2.0), ("ritual", 0.0), ("ritual+vcd", 2.0)],
+)
+def test_the_next_take_the_places_of_the_finished(
+    model: secondsight.Model, monkeypatch: pytest.MonkeyPatch, method: str, temperature: float
+) -> None:
+    """Answers of many lengths, most of them begun while others go on; all as if alone."""
+    plan = [(n % 5, n % 4, QUESTIONS[n * 7 % 4]) for n in range(9)]
+    samples = [
+        Sample(sample.image, sample.question, id=str(number))
+        for number, sample in enumerate(samples_of(plan))
+    ]
+    options = {"max_new_tokens": 12, "temperature": temperature, "repetition_penalty": 1.1}
+    free = ids(model.answer_batch(samples, method, **options))
+    ends = [2, *(answer[3 + 2 * number] for number, answer in enumerate(free[:4]))]
+    monkeypatch.setattr(model.hf_model.generation_config, "eos_token_id", ends)
+    single = [model.answer_batch([sample], method, **options)[0] for sample in samples]
+    lengths = {len(answer.ids) for answer in single}
+    assert len(lengths) > 3
+    joined = count_joins(monkeypatch)
+    for schedule, size in (("joint", 4), ("lazy", 2), ("auto", 3)):
+        batch = model.answer_batch(samples, method, schedule=schedule, batch_size=size, **options)
+        assert ids(batch) == ids(single), (schedule, size)
+        assert [a.finish_reason for a in batch] == [a.finish_reason for a in single]
+    assert len(joined) >= 6
+    evidence = model.answer_batch(samples, method, batch_size=3, evidence=True, **options)
+    assert [[token.id for token in one.evidence or ()][: len(one.ids)] for one in evidence] == [
+        list(one.ids) for one in single
+    ]
+
+
+def count_joins(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Notes how many samples were being written whenever others joined."""
+    found: list[int] = []
+    join = Generation.join
+
+    def watched(self: Generation, other: Generation) -> None:
+        found.append(self.samples)
+        join(self, other)
+
+    monkeypatch.setattr(Generation, "join", watched)
+    return found
 
 
 @given(seed=st.integers(0, 2**40))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
@@ -38,30 +38,38 @@ def test_similar_lengths_go_together() -> None:
 
 
 def fits(most: int, sizes: list[int]):
-    def answer(batch: Sequence[int]) -> list[int]:
-        sizes.append(len(batch))
-        if len(batch) > most:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-        return [2 * item for item in batch]
+    """Answers so many at a time, and fails in the third of them when it is too many."""
+
+    def answer(items: Sequence[int], size: int) -> Iterator[tuple[int, int]]:
+        sizes.append(size)
+        for place, item in enumerate(items):
+            if place == 2 and size > most:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+            yield item, 2 * item
 
     return answer
 
 
-def test_half_as_many_where_memory_runs_out() -> None:
+def test_half_as_many_where_memory_runs_out_and_nothing_twice() -> None:
     sizes: list[int] = []
-    answers = [one for batch in in_batches(range(11), 8, fits(3, sizes)) for one in batch]
-    assert answers == [2 * item for item in range(11)]
-    assert sizes == [8, 4, 2, 2, 2, 2, 2, 1]
+    answers = list(in_batches(range(11), 8, fits(3, sizes)))
+    assert answers == [(item, 2 * item) for item in range(11)]
+    assert sizes == [8, 4, 2]
 
 
 def test_not_even_one_fits() -> None:
+    def answer(items: Sequence[int], size: int) -> Iterator[tuple[int, int]]:
+        raise MemoryError
+        yield
+
     with pytest.raises(UserError, match="not enough memory"):
-        list(in_batches(range(4), 4, fits(0, [])))
+        list(in_batches(range(4), 4, answer))
 
 
 def test_other_errors_are_not_taken_for_memory() -> None:
-    def answer(batch: Sequence[int]) -> list[int]:
+    def answer(items: Sequence[int], size: int) -> Iterator[tuple[int, int]]:
         raise RuntimeError("shapes do not match")
+        yield
 
     with pytest.raises(RuntimeError, match="shapes"):
         list(in_batches(range(4), 4, answer))

@@ -101,6 +101,15 @@ class SlotLayer(CacheLayerMixin):
             self.keys = self.keys.index_select(0, rows.to(self.keys.device))
             self.values = self.values.index_select(0, rows.to(self.values.device))
 
+    def move(self, places: torch.Tensor, old: slice, new: slice) -> None:
+        """Put the rows, and some slots of them, elsewhere; see `SlotCache.move`."""
+        if self.is_initialized:
+            for name in ("keys", "values"):
+                before = getattr(self, name)
+                after = self._slots(before, self.cache.capacity)
+                after[places.to(before.device), :, new] = before[:, :, old]
+                setattr(self, name, after)
+
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Length and offset of the keys that a query sees."""
         return self.cache.window.stop - self.cache.window.start, 0
@@ -163,20 +172,32 @@ class SlotCache(Cache):
             if layer.is_initialized
         ]
 
-    def copy_in(self, rows: Sequence[int], slots: slice, prefix: KeysValues) -> None:
-        """Write one row's keys and values into some slots of other rows."""
-        index = torch.tensor(rows, device=prefix[0][0].device)
+    def copy_in(self, row: int, slots: slice, prefix: KeysValues) -> None:
+        """Write one row's keys and values into some slots of another row."""
         for layer, (keys, values) in zip(self.layers, prefix, strict=True):
             if not layer.is_initialized:
                 layer.lazy_initialization(keys, values)
-            layer.keys[index, :, slots] = keys
-            layer.values[index, :, slots] = values
+            layer.keys[row : row + 1, :, slots] = keys
+            layer.values[row : row + 1, :, slots] = values
 
     def keep(self, rows: torch.Tensor) -> None:
         """Drop all rows but these, given as int64 indices."""
         self.rows = len(rows)
         for layer in self.layers:
             layer.keep(rows)
+
+    def move(self, places: Sequence[int], rows: int, old: slice, new: slice) -> None:
+        """Make room for more rows, and shift slots.
+
+        Args:
+            places: Where each present row goes.
+            rows: How many there are afterwards.
+            old: The slots that are kept.
+            new: Where they go, of the same width; the end is the number of slots needed.
+        """
+        self.rows, self.capacity = rows, new.stop + _SPARE_SLOTS
+        for layer in self.layers:
+            layer.move(torch.tensor(places), old, new)
 
     def export(self, rows: int, start: int, stop: int) -> DynamicCache:
         """The first rows as transformers' own cache, to continue from."""

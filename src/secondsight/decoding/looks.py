@@ -33,11 +33,11 @@ class Looks:
         self._schedule = schedule
         self._others = range(1, rows.views)
 
-    def next(self, index: int, **options: Any) -> Look:
+    def next(self, steps: Sequence[int], **options: Any) -> Look:
         """Look at all samples once.
 
         Args:
-            index: How many tokens have been generated.
+            steps: How many tokens have been generated for each sample.
             **options: Passed to the model's forward pass.
         """
         rows = self._rows
@@ -45,13 +45,13 @@ class Looks:
         wanted = rows.rows_of([0], range(rows.samples)) + rows.rows_of(self._others, riders)
         logits, output = rows.advance(wanted, **options)
         original, others = logits[: rows.samples], logits[rows.samples :]
-        look = Look(self, index, original, riders, others, output)
+        look = Look(self, steps, original, riders, others, output)
         if rows.views > 1 and self._schedule.reads_everything:
             look.wake(range(rows.samples))
         elif rows.views > 1:
-            undecided = self._method.undecided(look.original, look.plausible, index).tolist()
-            look.wake([sample for sample, open_ in enumerate(undecided) if open_])
-            self._schedule.saw(sum(undecided) / len(undecided))
+            undecided = look.undecided()
+            look.wake(undecided)
+            self._schedule.saw(len(undecided) / rows.samples)
         return look
 
     def _riders(self) -> list[int]:
@@ -89,7 +89,7 @@ class Look:
 
     Args:
         looks: Where it comes from.
-        index: How many tokens have been generated.
+        steps: How many tokens have been generated for each sample.
         original: The original view's raw logits.
         riders: The samples whose other views were read as well.
         others: Their logits: views - 1 blocks of their rows.
@@ -104,14 +104,14 @@ class Look:
     def __init__(
         self,
         looks: Looks,
-        index: int,
+        steps: Sequence[int],
         original: torch.Tensor,
         riders: Sequence[int],
         others: torch.Tensor,
         output: ModelOutput,
     ) -> None:
         self._looks = looks
-        self._index = index
+        self._steps = steps
         self.original = original
         self.output = output
         self.plausible = looks.method.plausible(original)
@@ -120,6 +120,14 @@ class Look:
 
     def _by_view(self, logits: torch.Tensor, samples: int) -> torch.Tensor:
         return logits.view(self._looks.views - 1, samples, self.original.shape[-1])
+
+    def undecided(self) -> list[int]:
+        """The samples for which the other views can still change the outcome."""
+        found = torch.empty(len(self._steps), dtype=torch.bool, device=self.original.device)
+        for step, places in _by_step(self._steps):
+            plausible = None if self.plausible is None else self.plausible[places]
+            found[places] = self._looks.method.undecided(self.original[places], plausible, step)
+        return [sample for sample, undecided in enumerate(found.tolist()) if undecided]
 
     def wake(self, samples: Sequence[int]) -> None:
         """Read the other views of these samples, unless that has been done."""
@@ -140,11 +148,18 @@ class Look:
         """Scores before plausibility; the original's logits where nothing else can matter."""
         if not self._known:
             return self.original.clone()
-        known = self._looks.method.combine(self.logits(), self._index)
+        known = self._combine(self.logits())
         if self._known == list(range(len(self.original))):
             return known
         combined = self.original.clone()
         combined[self._known] = known
+        return combined
+
+    def _combine(self, logits: torch.Tensor) -> torch.Tensor:
+        """Combine the known samples' logits; those of one step together."""
+        combined = torch.empty_like(logits[0])
+        for step, places in _by_step([self._steps[sample] for sample in self._known]):
+            combined[places] = self._looks.method.combine(logits[:, places], step)
         return combined
 
     def scores(self, process: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
@@ -174,6 +189,27 @@ class Look:
         scores[dead] = rescored[dead]
         return scores
 
-    def as_step(self, samples: list[int], scores: torch.Tensor, tokens: torch.Tensor) -> Step:
-        """This look for an observer; every view must have been read."""
-        return Step(self._index, samples, self.logits(), self.plausible, scores, tokens)
+    def as_step(
+        self, place: slice, samples: list[int], scores: torch.Tensor, tokens: torch.Tensor
+    ) -> Step:
+        """Some samples of this look for an observer; every view must have been read.
+
+        Args:
+            place: Which samples; all have as many tokens.
+            samples: The numbers by which the observer knows them.
+            scores: Their final scores.
+            tokens: Their tokens.
+        """
+        plausible = None if self.plausible is None else self.plausible[place]
+        index = self._steps[place][0]
+        return Step(index, samples, self.logits()[:, place], plausible, scores, tokens)
+
+
+def _by_step(steps: Sequence[int]) -> list[tuple[int, slice | list[int]]]:
+    """Places grouped by how many tokens have been generated there; usually one group of all."""
+    if len(set(steps)) == 1:
+        return [(steps[0], slice(None))]
+    return [
+        (step, [place for place, other in enumerate(steps) if other == step])
+        for step in sorted(set(steps))
+    ]

@@ -17,13 +17,14 @@ from transformers.generation import GenerateDecoderOnlyOutput
 
 from secondsight.decoding.cache import CACHE
 from secondsight.decoding.collate import ModelInputs, padding_id
+from secondsight.decoding.generation import Generation, Part
 from secondsight.decoding.looks import Looks
 from secondsight.decoding.observer import Observer
 from secondsight.decoding.prefixes import Prefixes
 from secondsight.decoding.record import Record
 from secondsight.decoding.requests import from_generate, reads_scores, refuse_unsupported
 from secondsight.decoding.rows import Rows, ViewInputs, constants_of
-from secondsight.decoding.sampling import draw, generator
+from secondsight.decoding.sampling import generator
 from secondsight.decoding.schedule import Schedule
 from secondsight.decoding.tokenizers import tokenizer_of
 from secondsight.decoding.writer import Writer
@@ -46,8 +47,9 @@ def decode(
     stop_strings: str | list[str] | None = None,
     view_inputs: Sequence[Sequence[ModelInputs]] | None = None,
     prefixes: Prefixes | None = None,
+    paused: bool = False,
     **model_kwargs: Any,
-) -> GenerateDecoderOnlyOutput | torch.Tensor:
+) -> GenerateDecoderOnlyOutput | torch.Tensor | Generation:
     """Generate with a decoding method: ``model.generate(..., custom_generate=secondsight.decode)``.
 
     `generate` prepares inputs, logits processors, stopping criteria and the streamer as usual;
@@ -69,10 +71,13 @@ def decode(
         view_inputs: The inputs of every view and sample, the original first, in place of `views`
             and of what `generate` was given besides ids; images are then encoded when read.
         prefixes: Which beginnings of the prompts in `view_inputs` are shared, and where they are.
+        paused: Whether to return the generation before its first step, to be run step by step
+            and joined with others.
         **model_kwargs: Passed by `generate`: the original view's other inputs.
 
     Returns:
-        What `generate` returns: ids, or transformers' output class, for the original view.
+        What `generate` returns: ids, or transformers' output class, for the original view; or
+        the paused generation.
 
     Raises:
         UnsupportedError: The method needs another number of views; beam search; anything else
@@ -105,25 +110,15 @@ def decode(
         or not rows.divisible
         or reads_scores(logits_processor)
     )
-    looks = Looks(rows, chosen, Schedule(schedule, watched=watched))
-    writer = Writer(input_ids, generation_config, stopping_criteria, asked.get("streamer"))
-    generators = _generators(seeds, len(input_ids)) if generation_config.do_sample else None
-
-    while not writer.finished:
-        look = looks.next(writer.steps, **record.options)
-        scores = look.scores(lambda masked: writer.process(logits_processor, masked))
-        if generators is None:
-            tokens = scores.argmax(dim=-1)
-        else:
-            tokens = draw(scores, generators, writer.active)
-        record.add(look, scores)
-        if observer is not None:
-            observer(look.as_step(writer.active, scores, tokens))
-        writer.write(tokens, record.scores)
-        rows.append(writer.last_tokens)
-        if not record.wanted:
-            rows.keep(writer.drop_finished())
-    return record.result(writer.close())
+    part = Part(
+        Writer(input_ids, generation_config, stopping_criteria, asked.get("streamer")),
+        logits_processor,
+        _generators(seeds, len(input_ids)) if generation_config.do_sample else None,
+        record,
+        observer,
+    )
+    generation = Generation(rows, Looks(rows, chosen, Schedule(schedule, watched=watched)), part)
+    return generation if paused else generation.run()
 
 
 def _original(input_ids: torch.Tensor, model_kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -7,16 +7,45 @@ the few that have fallen behind.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
+import torch.nn.functional as F
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from secondsight.decoding.cache import CACHE, RowIndex, SlotCache, Window
 from secondsight.decoding.collate import TOKEN_ALIGNED, ModelInputs, insert_gap, join, pad_left
-from secondsight.decoding.prefixes import Prefix, PrefixCache
+from secondsight.decoding.prefixes import KeysValues, Prefix, PrefixCache
+
+
+@dataclass
+class _Row:
+    """How far one row has been read, and what is where.
+
+    Attributes:
+        first: Its first slot that is no padding.
+        split: The slot from which on it is text for sure and may be read again: the end of what
+            others may share, or of the prompt.
+        end: The slot after its prompt.
+        prefix: The beginning of its prompt that others may share.
+        cached: The slot after the last one that the model has read; 0 when it has read nothing.
+    """
+
+    first: int
+    split: int
+    end: int
+    prefix: Prefix | None
+    cached: int = 0
+
+    def shift(self, by: int) -> None:
+        """Move all slots."""
+        self.first, self.split, self.end = self.first + by, self.split + by, self.end + by
+        self.cached = self.cached and self.cached + by
+
 
 ViewInputs = ModelInputs | Sequence[ModelInputs]
 """The inputs of one view: of the whole batch, batch first, or of each sample."""
@@ -60,36 +89,37 @@ class Rows:
         ]
         self.samples = max(map(_count, views))
         self._kept = kept
-        self._prefixes: list[Prefix | None] = [
-            prefix for of_view in prefixes for prefix in of_view
-        ] or [None] * (self.views * self.samples)
-        suffix = self._align()
+        shared = [prefix for of_view in prefixes for prefix in of_view]
+        shared = shared or [None] * (self.views * self.samples)
+        suffix = self._align(shared)
         groups = [
             next(iter(inputs.values())) if len(inputs) == 1 else join(list(inputs.values()), pad_id)
             for inputs in self._unread
         ]
         self.width = max(group["input_ids"].shape[1] for group in groups)
         self.length = self.width
-        self._split = self.width - suffix
         self._state = _row_state(model, groups, self.width, max_new_tokens, pad_id)
         mask = self._state["attention_mask"]
-        self._first: list[int] = (mask.cumsum(dim=-1) == 0).sum(dim=-1).tolist()
+        firsts = (mask.cumsum(dim=-1) == 0).sum(dim=-1).tolist()
+        self._rows = [
+            _Row(first, self.width - suffix if prefix else self.width, self.width, prefix)
+            for first, prefix in zip(firsts, shared, strict=True)
+        ]
         self._has_padding = bool((mask == 0).any())
-        self._cached = [0] * len(mask)
         self.cache = SlotCache(model.config.get_text_config(decoder=True), len(mask), self.width)
         self.forwards = 0
 
-    def _align(self) -> int:
+    def _align(self, prefixes: Sequence[Prefix | None]) -> int:
         """Put the ends of all prefixes into one slot; returns the width of what follows them."""
         ends = {
             row: self._inputs(row)["input_ids"].shape[1] - prefix.length
-            for row, prefix in enumerate(self._prefixes)
+            for row, prefix in enumerate(prefixes)
             if prefix is not None
         }
         widest = max(ends.values(), default=0)
         for row, end in ends.items():
             view, sample = divmod(row, self.samples)
-            prefix = self._prefixes[row]
+            prefix = prefixes[row]
             if prefix is not None and end < widest:
                 inputs = self._unread[view][sample]
                 self._unread[view][sample] = insert_gap(
@@ -117,11 +147,11 @@ class Rows:
 
     def behind(self, rows: Sequence[int]) -> int:
         """How many slots the model has yet to read for the row that is furthest behind."""
-        return max(self.length - self._cached[row] for row in rows)
+        return max(self.length - self._rows[row].cached for row in rows)
 
     def unread(self, row: int) -> bool:
         """Whether the model has read nothing of the row."""
-        return self._cached[row] == 0
+        return self._rows[row].cached == 0
 
     def rows_of(self, views: Sequence[int], samples: Sequence[int]) -> list[int]:
         """The numbers of the rows of some views of some samples, view by view."""
@@ -141,78 +171,105 @@ class Rows:
         if not options:  # which are about whole prompts
             self._share([row for row in rows if self.unread(row)])
         late = [row for row in rows if self.unread(row)]
-        if late and self._wrote_slot(late):
-            self._forward(late, self.width, {})
-        new = [row for row in late if self.unread(row)]
-        known = [row for row in rows if not self.unread(row)]
-        if not new or not known:
-            logits, output = self._forward(rows, self.length, options)
-        else:
-            logits_known, _ = self._forward(known, self.length, options)
-            logits_new, output = self._forward(new, self.length, options)
-            place = {row: index for index, row in enumerate(known + new)}
-            order = torch.tensor([place[row] for row in rows], device=logits_new.device)
-            logits = torch.cat([logits_known, logits_new]).index_select(0, order)
+        for end, group in self._grouped(late, "end"):
+            if self._wrote_slot(group, end):
+                self._forward(group, end, {})
+        logits: list[torch.Tensor] = []
+        passes = self._passes(rows)
+        for group in passes:
+            found, output = self._forward(group, self.length, options)
+            logits.append(found)
         for row in late:
             self._keep_prefix(row)
-        return logits, output
+        if len(passes) == 1:
+            return logits[0], output
+        place = {row: index for index, row in enumerate(itertools.chain(*passes))}
+        order = torch.tensor([place[row] for row in rows], device=logits[0].device)
+        return torch.cat(logits).index_select(0, order), output
 
-    def _wrote_slot(self, rows: Sequence[int]) -> bool:
+    def _passes(self, rows: Sequence[int]) -> list[list[int]]:
+        """The rows that can be read together.
+
+        A pass begins where the row that is furthest behind does, and the others read again what
+        they know; but an image's slots are filled in the first reading only.
+        """
+        passes: list[list[int]] = []
+        split = 0
+        known = [row for row in rows if not self.unread(row)]
+        for row in sorted(known, key=lambda row: -self._rows[row].cached):
+            state = self._rows[row]
+            if passes and state.cached >= split:
+                passes[-1].append(row)
+                split = max(split, state.split)
+            else:
+                passes.append([row])
+                split = state.split
+        unread = [row for row in rows if self.unread(row)]
+        return [*map(sorted, passes), *([unread] if unread else [])]
+
+    def _grouped(self, rows: Sequence[int], slot: str) -> list[tuple[int, list[int]]]:
+        """Rows by their `end` or `split`: one group, unless generations were joined."""
+        groups: dict[int, list[int]] = {}
+        for row in rows:
+            groups.setdefault(getattr(self._rows[row], slot), []).append(row)
+        return list(groups.items())
+
+    def _wrote_slot(self, rows: Sequence[int], end: int) -> bool:
         """Whether an answer holds the id of an image slot, which a prompt's pass would fill."""
         slot = getattr(self.model.config, "image_token_id", None)
-        if slot is None or self.length == self.width:
+        if slot is None or self.length == end:
             return False
-        written = self._state["input_ids"][list(rows), self.width : self.length]
+        written = self._state["input_ids"][list(rows), end : self.length]
         return bool((written == slot).any())
 
     def _share(self, rows: Sequence[int]) -> None:
         """Copy prefixes that are kept, or that another of these rows reads, instead of reading."""
         alike: dict[Prefix, list[int]] = {}
         for row in rows:
-            prefix = self._prefixes[row]
+            prefix = self._rows[row].prefix
             if prefix is not None:
                 alike.setdefault(prefix, []).append(row)
-        leaders = []
+        led: dict[int, list[int]] = {}
         for prefix, sharing in alike.items():
             known = self._kept.get(prefix.key) if self._kept is not None else None
             if known is not None:
-                self.cache.copy_in(sharing, self._slots(prefix), known)
-                self._skip_to_split(sharing)
+                self._copy_prefix(sharing, known)
             elif len(sharing) > 1:
-                leaders.append(sharing[0])
-        if not leaders:
-            return
-        self._forward(leaders, self._split, {})
-        for leader in leaders:
-            prefix = self._prefixes[leader]
-            if prefix is not None:
-                followers = alike[prefix][1:]
-                slots = self._slots(prefix)
-                self.cache.copy_in(followers, slots, self.cache.copy_out(leader, slots))
-                self._skip_to_split(followers)
-                self._keep_prefix(leader)
+                led[sharing[0]] = sharing[1:]
+        for split, leaders in self._grouped(list(led), "split"):
+            self._forward(leaders, split, {})
+        for leader, followers in led.items():
+            self._copy_prefix(followers, self._prefix_of(leader))
+            self._keep_prefix(leader)
 
-    def _skip_to_split(self, rows: Sequence[int]) -> None:
+    def _copy_prefix(self, rows: Sequence[int], prefix: KeysValues) -> None:
         for row in rows:
             view, sample = divmod(row, self.samples)
+            self.cache.copy_in(row, self._slots(row), prefix)
             self._unread[view].pop(sample)
-            self._cached[row] = self._split
+            self._rows[row].cached = self._rows[row].split
 
-    def _slots(self, prefix: Prefix) -> slice:
-        return slice(self._split - prefix.length, self._split)
+    def _prefix_of(self, row: int) -> KeysValues:
+        return self.cache.copy_out(row, self._slots(row))
+
+    def _slots(self, row: int) -> slice:
+        """Where the beginning is that a row shares."""
+        state = self._rows[row]
+        length = state.prefix.length if state.prefix else 0
+        return slice(state.split - length, state.split)
 
     def _keep_prefix(self, row: int) -> None:
-        prefix = self._prefixes[row]
+        prefix = self._rows[row].prefix
         if prefix is not None and self._kept is not None and prefix.key not in self._kept:
-            self._kept.put(prefix.key, self.cache.copy_out(row, self._slots(prefix)))
+            self._kept.put(prefix.key, self._prefix_of(row))
 
     def _forward(
         self, rows: Sequence[int], stop: int, options: Mapping[str, Any]
     ) -> tuple[torch.Tensor, ModelOutput]:
         """Read the slots of some rows up to one; either all of the rows are unread or none is."""
         prefill = self.unread(rows[0])
-        start = min(self._first[row] for row in rows)
-        offset = start if prefill else min(self._cached[row] for row in rows)
+        start = min(self._rows[row].first for row in rows)
+        offset = start if prefill else min(self._rows[row].cached for row in rows)
         index = self._index(rows)
         self.cache.focus(Window(index, start, offset, stop))
         state: dict[str, torch.Tensor | None] = {
@@ -234,7 +291,7 @@ class Rows:
         output = self.model(**inputs, return_dict=True)
         self.forwards += 1
         for row in rows:
-            self._cached[row] = stop
+            self._rows[row].cached = stop
         logits = output.logits[:, -1].to(torch.float32, copy=True)
         return logits.to(self._state["input_ids"].device), output
 
@@ -274,11 +331,62 @@ class Rows:
             {place: inputs[old] for place, old in enumerate(samples) if old in inputs}
             for inputs in self._unread
         ]
-        self._prefixes = [self._prefixes[row] for row in rows]
-        self._first = [self._first[row] for row in rows]
-        self._cached = [self._cached[row] for row in rows]
+        self._rows = [self._rows[row] for row in rows]
         self.samples = len(samples)
         self.cache.keep(index)
+
+    def join(self, other: Rows) -> None:
+        """Take in the samples of a generation that has read nothing yet, behind these.
+
+        All rows are shifted so that their last slots coincide, and slots to the left of the
+        longest row, which nobody uses any more, are given up.
+
+        Args:
+            other: The same model's rows with as many views, given sample by sample.
+        """
+        here, there, views = self.samples, other.samples, range(self.views)
+        unused = min(row.first for row in self._rows)
+        length = max(self.length - unused, other.width)
+        old = slice(unused, self.length)
+        new = slice(unused + length - self.length, length)
+        places = [view * (here + there) + sample for view in views for sample in range(here)]
+        self.cache.move(places, len(views) * (here + there), old, new)
+        ahead = max(self._ahead, other._ahead)
+        mine, theirs = (rows._moved_state(length, ahead) for rows in (self, other))
+        none = torch.zeros_like(mine["input_ids"]), torch.zeros_like(theirs["input_ids"])
+        self._state = {
+            key: self._by_view(mine.get(key, none[0]), theirs.get(key, none[1]))
+            for key in {**mine, **theirs}
+        }
+        for rows in (self, other):
+            for row in rows._rows:
+                row.shift(length - rows.length)
+        self._rows = [
+            row
+            for view in views
+            for rows in (self, other)
+            for row in rows._rows[view * rows.samples : (view + 1) * rows.samples]
+        ]
+        for inputs, added in zip(self._unread, other._unread, strict=True):
+            inputs.update({here + sample: one for sample, one in added.items()})
+            added.clear()
+        self._has_padding = True
+        self.samples, self.length = here + there, length
+
+    @property
+    def _ahead(self) -> int:
+        """How many more tokens there is room for."""
+        return int(self._state["input_ids"].shape[-1]) - self.length
+
+    def _moved_state(self, length: int, ahead: int) -> dict[str, torch.Tensor]:
+        """The state with its last slot moved, and with room for more tokens."""
+        pads = (length - self.length, ahead - self._ahead)
+        return {key: F.pad(values, pads) for key, values in self._state.items()}
+
+    def _by_view(self, *values: torch.Tensor) -> torch.Tensor:
+        """Join values of shape (..., rows, slots), view by view."""
+        split = [value.unflatten(-2, (self.views, -1)) for value in values]
+        return torch.cat(split, dim=-2).flatten(-3, -2)
 
 
 WHOLE: Final = -1

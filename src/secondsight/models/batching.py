@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Final, TypeVar
 
 import psutil
@@ -22,8 +22,8 @@ _SHARE_OF_MEMORY: Final = 0.5
 
 _MOST: Final = 64
 
-T = TypeVar("T")
-Answers = TypeVar("Answers")
+T = TypeVar("T", bound=Hashable)
+A = TypeVar("A")
 
 
 def order(samples: Sequence[Sample], batch_size: int) -> list[int]:
@@ -57,31 +57,35 @@ def _picture(sample: Sample) -> object:
 
 
 def in_batches(
-    items: Sequence[T], batch_size: int, answer: Callable[[Sequence[T]], list[Answers]]
-) -> Iterator[list[Answers]]:
-    """Answer items batch by batch, with half as many at a time whenever memory runs out.
+    items: Sequence[T], batch_size: int, answer: Callable[[Sequence[T], int], Iterator[tuple[T, A]]]
+) -> Iterator[tuple[T, A]]:
+    """Answer items so many at a time, and half as many whenever memory runs out.
+
+    Args:
+        items: What is to be answered.
+        batch_size: How many at a time.
+        answer: Answers items, so many at a time, and yields each with its answer once it has it.
 
     Raises:
         UserError: Not even one fits.
     """
-    first = 0
-    while first < len(items):
-        batch = items[first : first + batch_size]
+    left = list(items)
+    while left:
+        answered = set()
         try:
-            answers = answer(batch)
+            for item, answer_to_it in answer(left, batch_size):
+                answered.add(item)
+                yield item, answer_to_it
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
             if not _out_of_memory(error):
                 raise
-            if len(batch) == 1:
+            if min(batch_size, len(left)) == 1:
                 raise UserError(
                     "There is not enough memory to answer a single question: use a smaller model, "
                     "a smaller dtype, or fewer max_new_tokens."
                 ) from error
-            batch_size = max(1, len(batch) // 2)
-        else:
-            first += len(batch)
-            yield answers
-            continue
+            batch_size = max(1, min(batch_size, len(left)) // 2)
+        left = [item for item in left if item not in answered]
         gc.collect()  # outside the handler, which keeps the failed batch's tensors alive
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

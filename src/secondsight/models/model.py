@@ -15,15 +15,12 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     StoppingCriteria,
-    StoppingCriteriaList,
-    StopStringCriteria,
 )
-from transformers.generation.streamers import BaseStreamer
 
 from secondsight.answer import Answer
-from secondsight.decoding import Observer, decode
-from secondsight.decoding.collate import TOKEN_ALIGNED, join, padding_id
-from secondsight.decoding.prefixes import Prefix, PrefixCache, Prefixes
+from secondsight.decoding import Observer
+from secondsight.decoding.collate import TOKEN_ALIGNED
+from secondsight.decoding.prefixes import Prefix, PrefixCache
 from secondsight.decoding.sampling import derive_seed, generator
 from secondsight.errors import QuestionError
 from secondsight.images import Images
@@ -35,11 +32,9 @@ from secondsight.models.batching import (
     order,
 )
 from secondsight.models.encoder import Encoder
-from secondsight.models.ending import ContextEnd, FirstToken, end_of
-from secondsight.models.evidence import EvidenceRecorder
 from secondsight.models.looked import Looked
-from secondsight.models.provenance import provenance
-from secondsight.models.streaming import Pieces, Stream, read, until_stop
+from secondsight.models.streaming import Pieces, Stream
+from secondsight.models.writing import Writing, answer_in_turn
 from secondsight.presets import Preset
 from secondsight.prompts import Turn
 from secondsight.sample import Sample
@@ -91,7 +86,6 @@ class Model:
         self.name = name
         self.revision = revision
         self.prefixes = PrefixCache(PREFIX_CACHE_BYTES)
-        self._pad_id = padding_id(hf_model)
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -126,7 +120,7 @@ class Model:
             ImageError: The picture cannot be used.
             QuestionError: The question is empty or too long.
         """
-        return self._to_device(self._encode(_checked(sample).opened()))
+        return self.to_device(self._encode(_checked(sample).opened()))
 
     def answer(
         self,
@@ -239,15 +233,13 @@ class Model:
         checked = [_checked(_as_sample(sample)) for sample in samples]
         size = checked_batch_size(batch_size) or self._batch_size(checked, chosen, settings)
 
-        def answer(numbers: Sequence[int]) -> list[Answer]:
+        def start(numbers: Sequence[int]) -> Writing:
             batch = [
                 self._look(checked[number], chosen, settings, share_views) for number in numbers
             ]
-            return self._write(batch, chosen, settings, evidence=evidence, schedule=schedule)
+            return Writing(self, batch, chosen, settings, evidence=evidence, schedule=schedule)
 
-        numbers = order(checked, size)
-        written = [one for batch in in_batches(numbers, size, answer) for one in batch]
-        answers = dict(zip(numbers, written, strict=True))
+        answers = dict(in_batches(order(checked, size), size, partial(answer_in_turn, start=start)))
         return [answers[number] for number in range(len(checked))]
 
     def _batch_size(self, samples: Sequence[Sample], method: Method, settings: Settings) -> int:
@@ -298,14 +290,15 @@ class Model:
 
         def write(cancelled: StoppingCriteria, emit: Callable[[str], None]) -> Answer:
             pieces = Pieces(self.tokenizer, settings.stop, emit)
-            [answer] = self._write(
+            [answer] = Writing(
+                self,
                 [encoded],
                 chosen,
                 settings,
                 schedule=schedule,
                 streamer=pieces,
                 criteria=[cancelled],
-            )
+            ).run()
             pieces.finish(answer.text)
             return answer
 
@@ -368,13 +361,20 @@ class Model:
         )
         chosen = create(method)
         sample = _checked(Sample(image, question, history=tuple(history)))
+
+        def write(
+            batch: Sequence[Looked], loop: Callable[..., Any], observer: Observer
+        ) -> list[Answer]:
+            writing = Writing(self, batch, chosen, settings, schedule=schedule, observer=observer)
+            return writing.run(loop)
+
         return record(
             self,
             chosen,
             settings,
             Options(attentions=attentions, rollout=rollout, layers=layers, keep=keep),
             look=partial(self._look, sample, chosen, settings, share_views=False),
-            write=partial(self._write, method=chosen, settings=settings, schedule=schedule),
+            write=write,
         )
 
     def _encode(self, sample: Sample) -> dict[str, Any]:
@@ -387,7 +387,9 @@ class Model:
             )
         return inputs
 
-    def _to_device(self, inputs: dict[str, Any]) -> dict[str, Any]:
+    def to_device(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Inputs on the model's device, pixels in its dtype."""
+
         def move(value: Any) -> Any:
             if not isinstance(value, torch.Tensor):
                 return value
@@ -396,15 +398,15 @@ class Model:
 
         return {key: move(value) for key, value in inputs.items()}
 
-    def _provenance(self, looked: Looked, method: Method, settings: Settings) -> dict[str, Any]:
-        model = {
+    def facts(self) -> dict[str, Any]:
+        """What an answer's provenance says about the model."""
+        return {
             "model": self.name,
             "revision": self.revision,
             "dtype": str(self.hf_model.dtype).removeprefix("torch."),
             "device": str(self.hf_model.device),
             "preset": self.preset.name,
         }
-        return model | provenance(looked, method, settings)
 
     def _look(
         self, sample: Sample, method: Method, settings: Settings, share_views: bool
@@ -447,74 +449,6 @@ class Model:
         question = method.consultation(sample)
         reply = self.answer(sample.image, question, max_new_tokens=CONSULTATION_TOKENS).text
         return method.views_after(reply), reply
-
-    def _write(
-        self,
-        batch: Sequence[Looked],
-        method: Method,
-        settings: Settings,
-        *,
-        evidence: bool = False,
-        schedule: str = "auto",
-        streamer: BaseStreamer | None = None,
-        criteria: Sequence[StoppingCriteria] = (),
-        loop: Callable[..., Any] = decode,
-        observer: Observer | None = None,
-    ) -> list[Answer]:
-        """Generate the answers of one batch."""
-        by_view = list(zip(*(looked.views for looked in batch), strict=True))
-        inputs = [[self._to_device(one) for one in view] for view in by_view]
-        prompts = join([{"input_ids": one["input_ids"]} for one in inputs[0]], self._pad_id)
-        width = prompts["input_ids"].shape[1]
-        rooms = [
-            self.encoder.context_length - max(one["input_ids"].shape[1] for one in views)
-            for views in zip(*inputs, strict=True)
-        ]
-        recorder = EvidenceRecorder(self.tokenizer, batch[0].names, len(batch))
-        clock = FirstToken()
-        stopping = StoppingCriteriaList([clock, ContextEnd(rooms, width), *criteria])
-        if settings.stop:
-            stopping.append(StopStringCriteria(self.tokenizer, list(settings.stop)))
-        start = time.perf_counter()
-        sequences = self.hf_model.generate(
-            **prompts,
-            custom_generate=loop,
-            method=method,
-            view_inputs=inputs,
-            prefixes=Prefixes(
-                list(zip(*(looked.prefixes for looked in batch), strict=True)), self.prefixes
-            ),
-            seeds=[looked.seed for looked in batch],
-            schedule=schedule,
-            observer=recorder if evidence else observer,
-            streamer=streamer,
-            stopping_criteria=stopping,
-            max_new_tokens=min(settings.max_new_tokens, max(rooms)),
-            **settings.for_generate(),
-        )
-        seconds = time.perf_counter() - start
-        first = (clock.time or start) - start
-        ends = self.hf_model.generation_config.eos_token_id
-        ends = {ends} if isinstance(ends, int) else set(ends or ())
-        answers = []
-        for place, looked in enumerate(batch):
-            written = sequences[place, width : width + rooms[place]].tolist()
-            ids, reason = end_of(written, self.tokenizer, ends, settings.stop)
-            answers.append(
-                Answer(
-                    text=until_stop(read(self.tokenizer, ids), settings.stop),
-                    ids=tuple(ids),
-                    finish_reason=reason,
-                    timings={
-                        "encode": looked.seconds,
-                        "first_token": first,
-                        "generate": seconds,
-                    },
-                    provenance=self._provenance(looked, method, settings),
-                    evidence=tuple(recorder.tokens[place][: len(ids)]) if evidence else None,
-                )
-            )
-        return answers
 
 
 def _as_sample(sample: Sample | tuple[Images, str]) -> Sample:
