@@ -24,7 +24,7 @@ class Slow(FakeModel):
         return super().answer_batch(*args, **settings)
 
 evaluate("pope", model=Slow(), source=Source(dataset="stickers", limit=8), seeds=[0, 1],
-         out={out!r}, batch_size=3, resamples=99, progress=False)
+         out={out!r}, batch_size=1, resamples=99, progress=False)
 """
 
 

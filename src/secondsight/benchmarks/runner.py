@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from rich.console import Console
@@ -45,6 +45,10 @@ from secondsight.sample import Sample
 from secondsight.settings import Settings
 from secondsight.views import DisturbedInstruction, NoImage, Original
 
+_BATCHES: Final = 4
+"""How many batches' items are answered in one go: the model keeps its batch full among them, and
+no more than these are lost when a run is killed."""
+
 METHODS = ("regular", "ritual", "vcd", "m3id")
 _FIXED = (Original, NoImage, DisturbedInstruction)
 """Views that draw nothing; a user's own view is taken to draw."""
@@ -77,10 +81,11 @@ class _Plan:
 
     def batches(self) -> Iterator[tuple[str, int, Sequence[Item]]]:
         """Method, seed and items, in the order in which they are answered."""
+        step = _BATCHES * self.batch_size
         for method in self.methods:
             for seed in self.seeds:
-                for start in range(0, len(self.items), self.batch_size):
-                    yield method, seed, self.items[start : start + self.batch_size]
+                for start in range(0, len(self.items), step):
+                    yield method, seed, self.items[start : start + step]
 
     def sample(self, item: Item) -> Sample:
         """What the model is asked."""

@@ -84,7 +84,9 @@ def in_batches(
                     "There is not enough memory to answer a single question: use a smaller model, "
                     "a smaller dtype, or fewer max_new_tokens."
                 ) from error
-            batch_size = max(1, min(batch_size, len(left)) // 2)
+        else:
+            return
+        batch_size = max(1, min(batch_size, len(left)) // 2)
         left = [item for item in left if item not in answered]
         gc.collect()  # outside the handler, which keeps the failed batch's tensors alive
         if torch.cuda.is_available():

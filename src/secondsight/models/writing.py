@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from transformers import StoppingCriteria, StoppingCriteriaList, StopStringCriteria
@@ -26,6 +26,11 @@ from secondsight.settings import Settings
 
 if TYPE_CHECKING:
     from secondsight.models.model import Model
+
+
+_REFILL: Final = 0.25
+"""The share of a batch that must have finished for others to join: each joining copies the cache
+and reads prompts in a pass of its own."""
 
 
 class Writing:
@@ -162,7 +167,7 @@ def answer_in_turn(
     writing: dict[Part, tuple[list[int], Writing]] = {}
     while waiting or running:
         free = batch_size - (running.samples if running else 0)
-        if waiting and free:
+        if waiting and (running is None or free >= _REFILL * batch_size):
             chosen = [waiting.popleft() for _ in range(min(free, len(waiting)))]
             fresh = start(chosen)
             generation = fresh.start()
