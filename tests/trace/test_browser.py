@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from secondsight.trace import Trace
+from secondsight.trace.report import percent
 
 _SPEC = importlib.util.spec_from_file_location(
     "trace_chromium", Path(__file__).with_name("chromium.py")
@@ -72,6 +73,10 @@ def test_hovering_a_token_lights_its_patches(page: Any, trace: Trace) -> None:
         assert len(opacity) == 9
         assert int(np.argmin(opacity)) == view.strongest(token)  # clear where it looks most
     assert "% of attention" in page.evaluate("document.querySelector('.readout').textContent")
+    detail = page.evaluate("document.getElementById('detail').textContent")
+    for view in ("original", "transformed", "final"):
+        assert view in detail
+    assert percent(trace.tokens[token].probability) in detail
     assert page.complaints() == []
 
 
@@ -131,6 +136,10 @@ def test_light_dark_and_print(page: Any, tmp_path: Path) -> None:
     assert darkness(tmp_path / "light.png") > 180
     assert darkness(tmp_path / "dark.png") < 75
     page.call("Emulation.setEmulatedMedia", media="print", features=[])
+    page.call(
+        "Emulation.setDeviceMetricsOverride",
+        width=718, height=1047, deviceScaleFactor=1, mobile=False,  # A4 within its margins
+    )  # fmt: skip
     assert page.evaluate("getComputedStyle(document.querySelector('nav')).display") == "none"
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth") is True
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from torch import nn
 
@@ -14,6 +14,17 @@ from secondsight.trace.tensors import dtype_name
 
 if TYPE_CHECKING:
     from secondsight.models.model import Model
+
+_ALONG_THE_DATA: Final = (
+    "vision tower",
+    "Q-Former",
+    "projector",
+    "token embeddings",
+    "language model layers",
+    "output head",
+    "everything else",
+)
+"""The parts of a model in the order in which the data meets them."""
 
 
 def config_facts(model: Model) -> ConfigFacts:
@@ -90,6 +101,7 @@ def _parts(model: Any) -> list[Part]:
         "everything else": ("", model),
     }
     parts = [_part(label, *place, seen) for label, place in places.items() if place is not None]
+    parts.sort(key=lambda part: _ALONG_THE_DATA.index(part.name))
     whole = _part("whole model", "", model, set())
     return [*(part for part in parts if part.parameters or part.module), whole]
 

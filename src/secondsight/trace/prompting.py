@@ -99,8 +99,8 @@ def _way_to_the_model(model: Model, sample: Sample, patches: Patches | None) -> 
     encoder = model.encoder
     if isinstance(encoder, LlavaEncoder) and encoder.preset.pad:
         mean = encoder.processor.image_mean
-        squared = [pad_to_square(image, mean) for image in sample.pictures]
-        shown += [picture("padded to a square", image) for image in squared]
+        wide = [image for image in sample.pictures if image.width != image.height]
+        shown += [picture("padded to a square", pad_to_square(image, mean)) for image in wide]
     if patches is not None and patches.image is not None and patches.grid is not None:
         shown.append(picture(patches.title, patches.image))
         rows, columns = patches.grid

@@ -6,8 +6,9 @@ import base64
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -60,6 +61,9 @@ def _environment() -> Environment:
     environment.filters |= {
         "number": number,
         "percent": percent,
+        "bits": bits,
+        "signed": signed,
+        "by_setting": by_setting,
         "size": size,
         "shape": shape,
         "corners": corners,
@@ -85,7 +89,34 @@ def percent(value: float | None) -> str:
     if value is None:
         return "-"
     hundred = 100 * value
-    return f"{hundred:.1f}%" if hundred >= 0.05 else f"{hundred:.1g}%" if hundred > 0 else "0%"
+    if hundred >= 0.05 or hundred == 0:
+        return f"{hundred:.1f}%" if hundred else "0%"
+    return f"{hundred:.2f}%" if hundred >= 0.005 else "<0.01%"
+
+
+def bits(value: float) -> str:
+    """A divergence; what is next to none is not spelt out."""
+    return f"{value:.3f}" if value >= 0.0005 else "<0.001" if value > 0 else "0"
+
+
+def signed(value: float | None, digits: int = 1) -> str:
+    """A number with its sign, nothing having none; a dash for what is not known."""
+    if value is None:
+        return "-"
+    rounded = round(value, digits)
+    return f"{rounded:+.{digits}f}" if rounded else f"{0:.{digits}f}"
+
+
+def by_setting(
+    stages: Mapping[str, Mapping[str, Any]],
+) -> list[tuple[str, list[tuple[Any, bool]]]]:
+    """Every setting with its value in each stage, and whether the stage changed it."""
+    rows = []
+    for name in dict.fromkeys(name for stage in stages.values() for name in stage):
+        values = [stage.get(name) for stage in stages.values()]
+        changed = [False, *(now != before for before, now in pairwise(values))]
+        rows.append((name, list(zip(values, changed, strict=True))))
+    return rows
 
 
 def size(count: int) -> str:

@@ -40,6 +40,13 @@
   const layerBox = byId("layer"), headBox = byId("head"), relative = byId("relative");
   let shown = null, kept = null;
 
+  const describe = (card) => {
+    const title = document.createElement("h3"), copies = [title];
+    title.textContent = card.querySelector("summary code").textContent + " " + card.querySelector("summary .p").textContent;
+    ["p", ".columns"].forEach((part) => copies.push(card.querySelector(part).cloneNode(true)));
+    byId("detail").replaceChildren(...copies);
+  };
+
   const draw = () => {
     all("canvas[data-view]").forEach((canvas) => {
       const number = Number(canvas.dataset.view), view = data.views[number];
@@ -59,6 +66,7 @@
       const total = map.reduce((sum, value) => sum + value, 0);
       readout.textContent = ` ${(100 * total).toFixed(1)}% of attention, strongest patch ${(100 * peak).toFixed(2)}%`;
     });
+    if (shown !== null) describe(byId("token-" + shown));
     all(".on").forEach((element) => element.classList.remove("on"));
     if (shown !== null) all(`[data-token="${shown}"]`).forEach((element) => element.classList.add("on"));
   };
