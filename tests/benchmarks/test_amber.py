@@ -1,11 +1,17 @@
 """AMBER against values worked out by hand."""
 
 import json
+import re
+import sys
 from pathlib import Path
 
 import pytest
 
-from secondsight.benchmarks import DataError, score_amber
+from secondsight.benchmarks import DataError, create, score_amber
+from secondsight.benchmarks.amber import read_vocabulary
+from secondsight.benchmarks.base import Source
+from secondsight.benchmarks.records import Problems
+from secondsight.errors import UserError
 
 ANNOTATIONS = [
     {"id": 1, "type": "generative", "truth": ["dog", "grass"], "hallu": ["cat", "ball"]},
@@ -62,6 +68,80 @@ def test_scores_by_hand(folder: Path) -> None:
     assert list(dimensions) == ["existence", "attribute", "state", "number", "relation"]
 
 
+def test_related_words_come_before_the_annotated_ones(folder: Path) -> None:
+    # "ground" stands for grass by relation.json, before it stands for itself: one of two covered.
+    words = {**RELATED, "grass": ["ground"], "ground": ["floor"], "picture": []}
+    (folder / "relation.json").write_text(json.dumps(words))
+    truth = {"id": 1, "type": "generative", "truth": ["ground", "grass"], "hallu": []}
+    (folder / "annotations.json").write_text(json.dumps([truth]))
+    path = answers(folder, [{"id": 1, "response": "Grass on the ground."}])
+    found = score_amber(path, folder).generative
+    assert found is not None
+    assert (found.cover, found.chair) == (0.5, 0.0)
+
+
+def test_kinds_without_a_dimension_of_their_own_are_relations(folder: Path) -> None:
+    (folder / "annotations.json").write_text(
+        json.dumps([{"id": 1, "type": "relation", "truth": "no"}])
+    )
+    found = score_amber(answers(folder, [{"id": 1, "response": "No"}]), folder)
+    assert found.dimensions["relation"].accuracy == 1
+
+
+def test_a_spacy_pipeline_finds_nouns_and_near_synonyms(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Token:
+        def __init__(self, text: str) -> None:
+            self.lemma_ = text.removesuffix("s")
+            self.pos_ = "VERB" if text == "grass" else "NOUN"
+
+    class Parsed(list[Token]):
+        def similarity(self, other: "Parsed") -> float:
+            return 0.81 if {self[0].lemma_, other[0].lemma_} == {"tree", "gras"} else 0.8
+
+    class Pipeline:
+        vocab = type("Vocab", (), {"vectors_length": 300})
+
+        def __call__(self, text: str) -> Parsed:
+            return Parsed(map(Token, re.findall(r"\w+", text)))
+
+    def load(name: str) -> Pipeline:
+        if name != "vectors":
+            raise OSError(name)
+        return Pipeline()
+
+    monkeypatch.setitem(sys.modules, "spacy", type("spacy", (), {"load": staticmethod(load)}))
+    path = answers(folder, [{"id": 1, "response": "A dogs on grass, a tree, a kitten"}])
+    found = score_amber(path, folder, similar="vectors", lenient=True).generative
+    assert found is not None
+    # The tagger calls grass a verb; the tree is near to it and covers it; the kitten is absent.
+    assert (found.cover, found.chair, found.cog) == (1.0, 1 / 3, 1 / 2)
+    with pytest.raises(UserError, match="no pipeline 'other'"):
+        score_amber(path, folder, similar="other")
+    monkeypatch.setattr(Pipeline.vocab, "vectors_length", 0)
+    with pytest.raises(UserError, match="has no word vectors"):
+        score_amber(path, folder, similar="vectors")
+
+
+@pytest.mark.parametrize(
+    ("text", "nouns"),
+    [
+        ("A dog can be seen.", ["dog"]),
+        ("The dog can also play with a trash can.", ["dog", "can"]),
+        ("Two cans on hot grass.", ["can", "grass"]),
+        ("People watch a dog with a silver watch.", ["dog", "watch"]),
+        ("A dog wants to watch.", ["dog"]),
+        ("Leaves on the grass.", ["grass"]),
+        ("The TV and an e-book, snow-covered grass.", ["TV", "e-book", "grass"]),
+    ],
+)
+def test_nouns_without_a_tagger(folder: Path, text: str, nouns: list[str]) -> None:
+    words = ["dog", "can", "hot", "watch", "leave", "grass", "TV", "e-book", "snow"]
+    (folder / "relation.json").write_text(json.dumps({word: [] for word in words}))
+    assert read_vocabulary(folder).named(text) == nouns
+
+
 def test_near_synonyms_by_the_callers_judgement(folder: Path) -> None:
     def similar(first: str, second: str) -> bool:
         return {first, second} in ({"tree", "grass"}, {"kitten", "cat"})
@@ -101,3 +181,34 @@ def test_a_missing_file_of_the_folder_is_named(folder: Path) -> None:
     (folder / "relation.json").unlink()
     with pytest.raises(DataError, match=r"relation\.json: no such file"):
         score_amber(answers(folder, RESPONSES), folder)
+
+
+QUERIES = [
+    {"id": 1, "image": "a.jpg", "query": "Describe this image."},
+    {"id": 3, "image": "a.jpg", "query": "Is there a cat?"},
+    {"id": 4, "image": "b.jpg", "query": "Is the dog old?"},
+]
+
+
+@pytest.mark.parametrize(
+    ("asked", "primary", "higher", "shown"),
+    [
+        (QUERIES, "amber_score", True, {"amber_score", "chair", "f1"}),
+        (QUERIES[:1], "chair", False, {"chair", "cover", "hal", "cog"}),
+        (QUERIES[1:], "f1", True, {"f1", "accuracy"}),
+    ],
+)
+def test_one_half_alone_is_judged_by_its_own_metric(
+    folder: Path, asked: list[dict[str, object]], primary: str, higher: bool, shown: set[str]
+) -> None:
+    (folder / "queries.json").write_text(json.dumps(asked))
+    judge = create("amber")
+    source = Source(annotations=folder, questions=folder / "queries.json", images=folder)
+    items = judge.load(source, Problems(lenient=False))
+    assert (judge.primary, judge.higher_is_better) == (primary, higher)
+    counts = judge.count(items, ["A dog and a cat." if i.id == "1" else "No" for i in items])
+    found = judge.metrics(counts.totals())
+    assert shown <= set(found)
+    assert ("amber_score" in found) == (primary == "amber_score")
+    assert judge.headline[0] == primary
+    assert create("amber").primary == "amber_score"

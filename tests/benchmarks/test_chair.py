@@ -112,6 +112,13 @@ def test_unknown_images_are_named_or_counted(files: tuple[Path, Path]) -> None:
     assert found.warnings[0].startswith("1 x unknown image_id")
 
 
+def test_nothing_usable_is_an_error_even_if_lenient(files: tuple[Path, Path]) -> None:
+    answers, instances = files
+    answers.write_text('{"image_id": 9, "caption": "A cat."}')
+    with pytest.raises(DataError, match="holds no usable caption"):
+        score_chair(answers, instances, lenient=True)
+
+
 def test_files_not_in_coco_format_are_errors(files: tuple[Path, Path]) -> None:
     answers, instances = files
     instances.write_text('{"images": []}')

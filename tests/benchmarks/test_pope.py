@@ -15,36 +15,43 @@ from secondsight.errors import UserError
 DATA = Path(__file__).parent / "data"
 QUESTIONS, ANSWERS = DATA / "disagree_questions.jsonl", DATA / "disagree_answers.jsonl"
 
-# Labels:       y    n    n    y    y    n    y    n    y    y
-# strict:       yes  -    -    no   -    -    no   no   no   yes    right: 1, 8, 10
-# vcd-2023:     yes  no   no   yes  no   no   no   no   no   yes    right: 1-4, 6, 8, 10
-# ritual-2024:  yes  no   yes  no   no   yes  no   yes  yes  no (+ yes)    right: 1, 2, 9
+# Question:     1    2    3    4    5    6    7    8    9    10   11   12   13   14   15
+# Label:        yes  no   no   yes  yes  no   yes  no   yes  yes  no   yes  no   no   no
+# strict:       yes  -    -    no   -    -    no   no   no   yes  -    yes  yes  yes  yes
+#   right: 1, 8, 10, 12; yes: 1, 10, 12, 13, 14, 15, three of them right
+# vcd-2023:     yes  no   no   yes  no   no   no   no   no   yes  no   yes  no   no   yes
+#   right: all but 5, 7, 9, 15; yes: 1, 4, 10, 12, 15, four of them right
+# ritual-2024:  yes  no   yes  no   no   yes  no   yes  yes, no (two lines: 9) yes (10) yes (11)
+#               yes (12) yes (13) yes, no (14) yes (15): 17 predictions, of which the first 15
+#               are held against the labels in turn:
+#               yes  no   yes  no   no   yes  no   yes  yes  no   yes  yes  yes  yes  yes
+#   right: 1, 2, 9, 12; yes: 1, 3, 6, 8, 9, 11 to 15, three of them right; of all 17 eleven
 BY_HAND = {
     "strict": {
-        "accuracy": Fraction(3, 10),
-        "precision": Fraction(2, 2),
-        "recall": Fraction(2, 6),
-        "f1": Fraction(1, 2),
-        "yes_ratio": Fraction(2, 10),
-        "n": 10,
-        "unparsed": 4,
+        "accuracy": Fraction(4, 15),
+        "precision": Fraction(3, 6),
+        "recall": Fraction(3, 7),
+        "f1": Fraction(6, 13),
+        "yes_ratio": Fraction(6, 15),
+        "n": 15,
+        "unparsed": 5,
     },
     "vcd-2023": {
-        "accuracy": Fraction(7, 10),
-        "precision": Fraction(3, 3),
-        "recall": Fraction(3, 6),
-        "f1": Fraction(2, 3),
-        "yes_ratio": Fraction(3, 10),
-        "n": 10,
+        "accuracy": Fraction(11, 15),
+        "precision": Fraction(4, 5),
+        "recall": Fraction(4, 7),
+        "f1": Fraction(8, 12),
+        "yes_ratio": Fraction(5, 15),
+        "n": 15,
         "unparsed": 0,
     },
     "ritual-2024": {
-        "accuracy": Fraction(3, 10),
-        "precision": Fraction(2, 5),
-        "recall": Fraction(2, 6),
-        "f1": Fraction(4, 11),
-        "yes_ratio": Fraction(6, 11),
-        "n": 10,
+        "accuracy": Fraction(4, 15),
+        "precision": Fraction(3, 10),
+        "recall": Fraction(3, 7),
+        "f1": Fraction(6, 17),
+        "yes_ratio": Fraction(11, 17),
+        "n": 15,
         "unparsed": 0,
     },
 }
@@ -74,8 +81,8 @@ def test_json_keys_are_those_documented() -> None:
 
 def test_ritual_quirk_warns_with_its_counts() -> None:
     (warning,) = score_pope(QUESTIONS, ANSWERS, parser="ritual-2024").warnings
-    assert "1 answers have several lines" in warning
-    assert "the labels of 1 questions" in warning
+    assert "2 answers have several lines, 2 predictions too many" in warning
+    assert "the labels of 6 questions after number 9" in warning
     assert score_yes_no(["yes"], ["Yes\n"], parser="ritual-2024").warnings == ()
 
 
@@ -93,6 +100,12 @@ def test_yes_ratio_is_of_the_answers_not_of_the_labels() -> None:
         ("no-one, yes", "yes"),
         ("There's no dog; yes, none", "no"),
         ("**Yes**", "yes"),
+        ("_Yes_, but no", "yes"),
+        ("-No", "no"),
+        ("Yes\u2014there is", "yes"),
+        ("a hell-yes moment", "unparsed"),
+        ("no_entry sign: yes", "no"),
+        ("No's and yes's", "unparsed"),
         ("", "unparsed"),
         ("не знаю", "unparsed"),
     ],

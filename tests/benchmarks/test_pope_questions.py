@@ -80,5 +80,18 @@ def test_stickers_give_balanced_true_questions(strategy: str) -> None:
 def test_bad_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="unknown strategy 'hard'"):
         build_pope_questions(toy(["abc"]), strategy="hard")
+    with pytest.raises(ValueError, match="seed must be at least 0, not -1"):
+        build_pope_questions(toy(["abc"]), strategy="random", seed=-1)
     with pytest.raises(ValueError, match="per_image"):
         build_pope_questions(toy(["abc"]), strategy="random", per_image=0)
+
+
+def test_image_ids_may_be_any_text() -> None:
+    world = toy(["abcd"] * 9)
+    for image in world["images"]:
+        image["id"] = f"img-{image['id']}"
+    for annotation in world["annotations"]:
+        annotation["image_id"] = f"img-{annotation['image_id']}"
+    lines = build_pope_questions(world, strategy="random")
+    assert len(lines) == 9 * 6
+    assert len({tuple(negatives(lines, f"{n}.png")) for n in range(1, 10)}) > 1

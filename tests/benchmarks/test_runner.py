@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,7 @@ def test_a_run_holds_everything(source: Source, tmp_path: Path) -> None:
     assert config["dataset"]["items"] == 12
     assert config["dataset"]["images"] == 4
     assert re.fullmatch("[0-9a-f]{64}", config["weights_sha256"])
-    assert {"secondsight", "torch", "transformers"} == set(config["versions"])
+    assert {"secondsight", "torch", "transformers", "torchvision"} < set(config["versions"])
     assert "batch_size" in manifest["environment"]
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())
     jsonschema.validate(scores, schema())
@@ -290,6 +290,23 @@ def test_absent_pictures_are_all_named_before_any_work(source: Source, tmp_path:
     lenient = run(fake(), source, tmp_path / "out", lenient=True)
     assert lenient.comparison.items == 6
     assert any(warning.startswith("2 x absent picture") for warning in lenient.comparison.warnings)
+
+
+def test_files_that_are_no_pictures_are_named_before_any_work(
+    source: Source, tmp_path: Path
+) -> None:
+    (Path(source.images or "") / "2.png").write_bytes(b"not a picture")
+    with pytest.raises(DataError, match=r"1 listed pictures are unreadable:\n.*2\.png"):
+        run(fake(budget=0), source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert run(fake(), source, tmp_path / "out", lenient=True).comparison.items == 9
+
+
+def test_what_the_scores_depend_on_is_part_of_the_run(source: Source, tmp_path: Path) -> None:
+    run(fake(), source, tmp_path / "out")
+    other = replace(source, parser="vcd-2023")
+    with pytest.raises(RunMismatchError, match=r'parser \("strict" there, "vcd-2023" here\)'):
+        run(fake(), other, tmp_path / "out")
 
 
 def test_limit_counts_pictures(source: Source, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def scores(part: Part) -> dict[str, Any]:
                 verdict="no better than sharpening"),
             row("ritual+vcd", 0.5 + 0.2 * sign, 0.65, versus_regular=pair("regular", 0.2 * sign),
                 versus_best_control=pair("greedy", 0.0, 1.0),
-                verdict="not distinguishable at this size (no difference seen)"),
+                verdict="not distinguishable at this size (n needed: unknown, no difference seen)"),
             row("greedy", 0.5 + 0.2 * sign, 0.65, control=True),
         ],
     }  # fmt: skip

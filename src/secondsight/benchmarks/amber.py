@@ -6,20 +6,20 @@ whose positive class is "no", the denial of something absent. The AMBER score is
 (100 - CHAIR + F1) / 2 in percentage points.
 
 The official script asks a tagger which words are nouns and a vector model which ones are near
-synonyms (similarity above 0.8). Here a word of the annotated vocabulary counts wherever it
-stands, and synonyms are those of ``relation.json``, unless the caller passes a judgement.
+synonyms; `amber_words` says what is done here without them, and how to use them.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from secondsight.benchmarks.amber_words import Similar, SpacyWords, Words, plain_nouns
 from secondsight.benchmarks.base import Benchmark, Item, Source, image_file, register
 from secondsight.benchmarks.counts import Array, Counts, from_rows, harmonic, ratio
 from secondsight.benchmarks.lexicon import forms, words_of
@@ -31,6 +31,7 @@ from secondsight.benchmarks.records import (
     read_json,
     read_records,
     read_text,
+    text_hash,
 )
 from secondsight.benchmarks.yesno import NO, UNPARSED, YES, first_standalone
 
@@ -43,8 +44,7 @@ DIMENSIONS: Mapping[str, str] = {
 }
 _GENERATIVE = ("answers", "flawed", "mentions", "absent", "truths", "covered", "traps", "imagined")
 _DISCRIMINATIVE = ("n", "correct", "labelled_no", "no", "no_right", "unparsed")
-
-Similar = Callable[[str, str], bool]
+_OF_DESCRIPTIONS = ("chair", "cover", "hal", "cog", "answers")
 
 
 @dataclass(frozen=True)
@@ -55,18 +55,20 @@ class Vocabulary:
         related: ``relation.json``: a word to the words that count as the same.
         safe: ``safe_words.txt``: words that are never held against an answer.
         surface: Each word that counts, singular or plural, to its entry.
-        similar: Judges two words near synonyms, beyond `related`.
+        words: A judge of nouns and near synonyms, beyond these lists.
+        similar: A judgement of near synonyms alone.
     """
 
     related: Mapping[str, Sequence[str]]
     safe: frozenset[str]
     surface: Mapping[str, str]
+    words: Words | None = None
     similar: Similar | None = None
 
     def named(self, text: str) -> list[str]:
-        """The vocabulary's words in a text, in order, with repetitions."""
-        words = re.findall(r"[^\W_]+(?:-[^\W_]+)*", text.lower())
-        return [self.surface[word] for word in words if word in self.surface]
+        """The vocabulary's nouns in a text, in order, with repetitions."""
+        nouns = self.words.nouns(text) if self.words else plain_nouns(text, self.surface)
+        return [self.surface[noun] for noun in nouns if noun in self.surface]
 
     def same(self, word: str, truths: Sequence[str]) -> int | None:
         """The index of the annotated word that a word stands for, None if it is none of them."""
@@ -74,18 +76,20 @@ class Vocabulary:
 
     def near(self, word: str, truths: Sequence[str]) -> int | None:
         """As `same`, for near synonyms; None without a judgement of them."""
-        if self.similar is None:
+        similar = self.words.similar if self.words else self.similar
+        if similar is None:
             return None
-        return next(
-            (index for index, name in self._groups(truths) if self.similar(word, name)), None
-        )
+        return next((index for index, name in self._groups(truths) if similar(word, name)), None)
 
     def _groups(self, truths: Sequence[str]) -> list[tuple[int, str]]:
-        return [
-            (index, name)
-            for index, truth in enumerate(truths)
-            for name in (*self.related.get(truth, ()), truth)
+        """Annotated words by index, those related to them first, as the official script asks."""
+        related = [
+            (index, name) for index, truth in enumerate(truths) for name in self._related(truth)
         ]
+        return [*related, *enumerate(truths)]
+
+    def _related(self, truth: str) -> Sequence[str]:
+        return self.related.get(truth, ())
 
 
 @dataclass(frozen=True)
@@ -163,23 +167,33 @@ class AmberResult:
         }
 
 
-def read_vocabulary(folder: PathLike, similar: Similar | None = None) -> Vocabulary:
-    """Reads ``relation.json`` and ``safe_words.txt`` of AMBER's data folder."""
+def read_vocabulary(folder: PathLike, similar: Similar | str | None = None) -> Vocabulary:
+    """Reads ``relation.json`` and ``safe_words.txt`` of AMBER's data folder.
+
+    Args:
+        folder: The folder.
+        similar: A judgement of near synonyms, or the name of a spaCy pipeline with word vectors.
+    """
     root = Path(folder)
     related = read_json(root / "relation.json")
-    if not isinstance(related, dict):
+    if not isinstance(related, dict) or not all(isinstance(v, list) for v in related.values()):
         raise DataError(f"{root / 'relation.json'}: an object of word lists was expected")
     # The official file may be empty of words without being wrong.
     safe_file = root / "safe_words.txt"
     safe = read_text(safe_file).splitlines() if safe_file.exists() else []
-    words = [*related, *(word for group in related.values() for word in group)]
+    words = [str(word) for word in (*related, *(w for group in related.values() for w in group))]
     surface: dict[str, str] = {}
     for word in words:
         for form in forms(words_of(word)):
             surface.setdefault(" ".join(form), word)
     surface.update({word.lower(): word for word in words})
+    surface.pop("leaves", None)  # a leaf's plural; the official lemma of it is no entry either
     return Vocabulary(
-        related, frozenset(word.strip() for word in safe if word.strip()), surface, similar
+        related,
+        frozenset(word.strip() for word in safe if word.strip()),
+        surface,
+        words=SpacyWords(similar) if isinstance(similar, str) else None,
+        similar=None if isinstance(similar, str) else similar,
     )
 
 
@@ -197,6 +211,10 @@ def read_annotations(folder: PathLike, problems: Problems) -> dict[int, Annotati
         except (KeyError, TypeError, AttributeError) as error:
             problems.add("bad annotation", f"{path}: annotation {index}: lacks {error}")
             continue
+        identifier = str(entry.get("id", index))
+        if not identifier.isdecimal():
+            problems.add("bad annotation", f"{path}: annotation {index}: id {identifier!r}")
+            continue
         words = (str(truth).lower(),) if isinstance(truth, str) else tuple(map(str, truth))
         if kind != "generative" and words not in ((YES,), (NO,)):
             problems.add(
@@ -204,7 +222,7 @@ def read_annotations(folder: PathLike, problems: Problems) -> dict[int, Annotati
                 f"{path}: annotation {index}: truth {truth!r} is neither yes nor no",
             )
             continue
-        found[int(entry.get("id", index))] = Annotation(kind, words, tuple(map(str, imaginings)))
+        found[int(identifier)] = Annotation(kind, words, tuple(map(str, imaginings)))
     if not found:
         problems.settle()
         raise DataError(f"{path}: holds no annotation")
@@ -236,7 +254,7 @@ def count_amber(
 
 
 def _described(annotation: Annotation, text: str, vocabulary: Vocabulary) -> dict[str, float]:
-    """The official procedure for one description, without its vector model by default."""
+    """The official procedure for one description."""
     covered: set[int] = set()
     imagined: set[int] = set()
     absent = 0
@@ -318,7 +336,7 @@ def score_amber(
     answers: PathLike,
     annotations: PathLike,
     *,
-    similar: Similar | None = None,
+    similar: Similar | str | None = None,
     lenient: bool = False,
 ) -> AmberResult:
     """Scores AMBER answers.
@@ -327,8 +345,9 @@ def score_amber(
         answers: The official format: objects of ``id`` and ``response``.
         annotations: AMBER's data folder: ``annotations.json``, ``relation.json``,
             ``safe_words.txt``.
-        similar: Judges two words near synonyms (the official script: spaCy vectors, similarity
-            above 0.8); without it only ``relation.json`` does.
+        similar: Judges two words near synonyms, or the name of a spaCy pipeline that does, and
+            finds the nouns (the official script's vectors: ``en_core_web_lg``); without it only
+            ``relation.json`` does.
         lenient: Leave out what cannot be used, counted, instead of raising.
 
     Raises:
@@ -413,10 +432,11 @@ class Amber(Benchmark):
     title = "AMBER"
     primary = "amber_score"
     max_new_tokens = 256
-    headline = ("amber_score", "chair", "f1", "cover", "hal", "cog", "accuracy")
+    headline: tuple[str, ...] = ("amber_score", "chair", "f1", "cover", "hal", "cog", "accuracy")
 
     def __init__(self) -> None:
         self._vocabulary = Vocabulary({}, frozenset(), {})
+        self._scoring: dict[str, Any] = {}
 
     def load(self, source: Source, problems: Problems) -> list[Item]:
         """One item per query of the query file."""
@@ -426,7 +446,25 @@ class Amber(Benchmark):
             )
         folder = source.need("annotations")
         truth = read_annotations(folder, problems)
-        self._vocabulary = read_vocabulary(folder)
+        self._vocabulary = read_vocabulary(folder, source.vectors)
+        lists = [self._vocabulary.related, sorted(self._vocabulary.safe)]
+        self._scoring = {"words_sha256": text_hash(json.dumps(lists)), "vectors": source.vectors}
+        items = self._items(truth, source, problems)
+        self._judge_what_is_asked({item.truth["type"] == "generative" for item in items})
+        return items
+
+    def _judge_what_is_asked(self, generative: set[bool]) -> None:
+        """Takes one half's own metric where only that half is asked about."""
+        if generative == {True}:
+            self.primary, self.higher_is_better = "chair", False
+        elif generative == {False}:
+            self.primary = "f1"
+        rest = [name for name in type(self).headline if name != self.primary]
+        self.headline = (self.primary, *rest)
+
+    def _items(
+        self, truth: Mapping[int, Annotation], source: Source, problems: Problems
+    ) -> list[Item]:
         pictures = source.need("images")
         items: list[Item] = []
         for record in read_records(source.need("questions"), problems):
@@ -462,5 +500,14 @@ class Amber(Benchmark):
         return Counts(count_amber(annotations, texts, self._vocabulary).columns)
 
     def metrics(self, sums: Mapping[str, Array]) -> dict[str, Array]:
-        """Both halves and the AMBER score."""
-        return amber_metrics(sums)
+        """Both halves and the AMBER score, or the half that was asked about."""
+        found = amber_metrics(sums)
+        if self.primary == "amber_score":
+            return found
+        del found["amber_score"]
+        described = self.primary == "chair"
+        return {name: v for name, v in found.items() if (name in _OF_DESCRIPTIONS) == described}
+
+    def scoring(self) -> Mapping[str, Any]:
+        """The word lists, and the vectors that judge near synonyms."""
+        return self._scoring

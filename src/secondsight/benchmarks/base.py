@@ -63,6 +63,7 @@ class Source:
         per_image: Positive and as many negative POPE questions per picture there.
         prompt: The instruction for captions, instead of the benchmark's own.
         parser: How POPE answers are read; None for the preset's way, else ``strict``.
+        vectors: A spaCy pipeline with word vectors, for AMBER's nouns and near synonyms.
     """
 
     dataset: str | None = None
@@ -78,6 +79,7 @@ class Source:
     per_image: int = 3
     prompt: str | None = None
     parser: str | None = None
+    vectors: str | None = None
 
     def need(self, name: str) -> PathLike:
         """The value of a path option that a benchmark cannot do without.
@@ -94,21 +96,21 @@ class Source:
 class Benchmark(ABC):
     """A yes/no or caption benchmark.
 
-    Class attributes:
+    Attributes:
         name: Its name on the command line.
         title: Its name in reports.
-        primary: The metric that verdicts are about.
-        higher_is_better: Whether more of it is better.
         max_new_tokens: The default limit of an answer.
+        primary: The metric that verdicts are about; `load` may set what its items allow.
+        higher_is_better: Whether more of it is better.
         headline: The metrics that reports show; the terminal shows the first three.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
-    primary: ClassVar[str]
-    higher_is_better: ClassVar[bool] = True
     max_new_tokens: ClassVar[int]
-    headline: ClassVar[tuple[str, ...]]
+    primary: str
+    higher_is_better: bool = True
+    headline: tuple[str, ...]
 
     @abstractmethod
     def load(self, source: Source, problems: Problems) -> list[Item]:
@@ -121,6 +123,10 @@ class Benchmark(ABC):
     @abstractmethod
     def metrics(self, sums: Mapping[str, Array]) -> dict[str, Array]:
         """The metrics from summed counts, elementwise over arrays of any one shape."""
+
+    def scoring(self) -> Mapping[str, Any]:
+        """What scores depend on beside items and answers, such as a parser (JSON-ready)."""
+        return {}
 
 
 B = TypeVar("B", bound=type[Benchmark])
@@ -170,5 +176,21 @@ def image_file(folder: PathLike, name: str) -> Path:
 
 def absent_images(items: Sequence[Item]) -> list[Path]:
     """The listed picture files that do not exist, each once, in order."""
-    files = dict.fromkeys(item.image for item in items if isinstance(item.image, Path))
-    return [file for file in files if not file.is_file()]
+    return [file for file in _files(items) if not file.is_file()]
+
+
+def unreadable_images(items: Sequence[Item]) -> list[Path]:
+    """The files among the listed pictures that are no pictures, by a look at their beginnings."""
+    return [file for file in _files(items) if file.is_file() and not _begins_as_picture(file)]
+
+
+def _files(items: Sequence[Item]) -> list[Path]:
+    return list(dict.fromkeys(item.image for item in items if isinstance(item.image, Path)))
+
+
+def _begins_as_picture(file: Path) -> bool:
+    try:
+        with Image.open(file):
+            return True
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False

@@ -18,7 +18,15 @@ from secondsight.benchmarks.coco import GroundTruth, ground_truth, read_ground_t
 from secondsight.benchmarks.counts import Array, Counts, from_rows, harmonic, ratio
 from secondsight.benchmarks.lexicon import Lexicon, coco_lexicon, read_lexicon
 from secondsight.benchmarks.mentions import Mention, find_mentions, finished_part, word_count
-from secondsight.benchmarks.records import PathLike, Problems, field, read_records
+from secondsight.benchmarks.records import (
+    DataError,
+    PathLike,
+    Problems,
+    field,
+    read_records,
+    read_text,
+    text_hash,
+)
 
 COLUMNS = (
     "n",
@@ -201,6 +209,8 @@ def score_chair(
             text = _drop_unfinished(text, record.data.get("finish_reason"))
         details.append(judge_caption(str(image), text, present, truth.lexicon))
     warnings = problems.settle()
+    if not details:
+        raise DataError(f"{answers}: holds no usable caption")
     return chair_result(details, warnings)
 
 
@@ -236,11 +246,13 @@ class Chair(Benchmark):
 
     def __init__(self) -> None:
         self._lexicon = coco_lexicon()
+        self._synonyms: str | None = None
 
     def load(self, source: Source, problems: Problems) -> list[Item]:
         """One item per image of the instances file (or of the sticker scenes)."""
         if source.synonyms is not None:
             self._lexicon = read_lexicon(source.synonyms)
+            self._synonyms = text_hash(read_text(source.synonyms))
         if source.dataset is not None:
             from secondsight.benchmarks.sticker_source import sticker_scenes
 
@@ -282,3 +294,7 @@ class Chair(Benchmark):
     def metrics(self, sums: Mapping[str, Array]) -> dict[str, Array]:
         """CHAIR's metrics."""
         return chair_metrics(sums)
+
+    def scoring(self) -> Mapping[str, Any]:
+        """The synonyms, by their hash; None for the built-in ones."""
+        return {"synonyms_sha256": self._synonyms}

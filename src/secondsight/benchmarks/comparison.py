@@ -386,7 +386,7 @@ def _verdict(
     if gain <= 0 and (beats_regular or best.p_holm < alpha):
         return "no better than sharpening"
     if best.images_needed is None:
-        return "not distinguishable at this size (no difference seen)"
+        return "not distinguishable at this size (n needed: unknown, no difference seen)"
     # The normal approximation may fall short of the exact test by a little.
     needed = max(best.images_needed, table.images + 1)
     return f"not distinguishable at this size (n needed: {needed} images)"

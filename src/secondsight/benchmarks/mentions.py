@@ -86,9 +86,13 @@ def find_mentions(text: str, lexicon: Lexicon) -> list[Mention]:
             start, end = words[index].start, words[index + length - 1].end
             found.append(Mention(start, end, text[start:end], name))
         index += length
-    if lexicon.toilet_seat_rule and any(mention.object == "toilet" for mention in found):
+    if lexicon.toilet_seat_rule and any(_says_toilet(mention.text) for mention in found):
         found = [mention for mention in found if mention.text.lower() not in ("seat", "seats")]
     return found
+
+
+def _says_toilet(text: str) -> bool:
+    return text.lower().startswith("toilet")
 
 
 def _words(text: str) -> list[_Word]:

@@ -241,3 +241,7 @@ class Pope(Benchmark):
     def metrics(self, sums: Mapping[str, Array]) -> dict[str, Array]:
         """Accuracy, precision, recall, F1, yes-ratio."""
         return yes_no_metrics(sums)
+
+    def scoring(self) -> Mapping[str, Any]:
+        """The parser."""
+        return {"parser": self._parser}

@@ -9,6 +9,7 @@ Per image, `per_image` objects that are there and as many that are not:
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias, get_args
@@ -42,12 +43,14 @@ def build_pope_questions(
         ("yes" or "no"), positives and negatives by turns.
 
     Raises:
-        ValueError: If the strategy is unknown or `per_image` is below 1.
+        ValueError: If the strategy is unknown, `per_image` is below 1 or the seed below 0.
     """
     if strategy not in get_args(Strategy):
         raise ValueError(f"unknown strategy {strategy!r}; there are random, popular, adversarial")
     if per_image < 1:
         raise ValueError("per_image must be at least 1")
+    if seed < 0:
+        raise ValueError(f"the seed must be at least 0, not {seed}")
     names = {c["id"]: str(c["name"]) for c in instances["categories"]}
     present: dict[Any, set[str]] = {image["id"]: set() for image in instances["images"]}
     for annotation in instances["annotations"]:
@@ -63,7 +66,7 @@ def build_pope_questions(
         absent = [name for name in order if name not in present[image["id"]]]
         if len(found) < per_image or len(absent) < per_image:
             continue
-        rng = Generator(PCG64([seed, int(image["id"])]))
+        rng = Generator(PCG64([seed, _number(image["id"])]))
         positives = [found[i] for i in rng.choice(len(found), per_image, replace=False)]
         if strategy == "random":
             negatives = [absent[i] for i in rng.choice(len(absent), per_image, replace=False)]
@@ -94,6 +97,13 @@ def _together(present: Mapping[Any, set[str]], order: list[str]) -> np.ndarray[A
     counts: np.ndarray[Any, Any] = shows.T @ shows
     np.fill_diagonal(counts, 0)
     return counts
+
+
+def _number(image_id: Any) -> int:
+    """A whole number for an image id, which COCO's own are already."""
+    if isinstance(image_id, int) and image_id >= 0:
+        return image_id
+    return int.from_bytes(hashlib.blake2b(str(image_id).encode(), digest_size=8).digest(), "big")
 
 
 def _article(name: str) -> str:

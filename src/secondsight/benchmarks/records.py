@@ -6,6 +6,7 @@ are collected and raised together; in lenient mode they are counted and returned
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections import Counter
@@ -159,6 +160,11 @@ def field(record: Record, names: tuple[str, ...], problems: Problems) -> Any | N
         "missing field", f"{record.where}: no field {' or '.join(repr(name) for name in names)}"
     )
     return None
+
+
+def text_hash(text: str) -> str:
+    """SHA-256 of a text, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_atomic(path: PathLike, text: str) -> None:

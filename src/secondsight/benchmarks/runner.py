@@ -29,7 +29,14 @@ from rich.text import Text
 
 from secondsight import methods as decoding
 from secondsight.answer import Answer
-from secondsight.benchmarks.base import Benchmark, Item, Source, absent_images, create
+from secondsight.benchmarks.base import (
+    Benchmark,
+    Item,
+    Source,
+    absent_images,
+    create,
+    unreadable_images,
+)
 from secondsight.benchmarks.comparison import REGULAR, Comparison, compare
 from secondsight.benchmarks.fingerprint import dataset_hash, weights_hash
 from secondsight.benchmarks.records import DataError, PathLike, Problems
@@ -50,6 +57,8 @@ _BATCHES: Final = 4
 no more than these are lost when a run is killed."""
 
 METHODS = ("regular", "ritual", "vcd", "m3id")
+_VERSIONS = ("secondsight", "torch", "torchvision", "transformers", "pillow", "numpy")
+"""Packages that have a hand in the answers."""
 _FIXED = (Original, NoImage, DisturbedInstruction)
 """Views that draw nothing; a user's own view is taken to draw."""
 
@@ -203,17 +212,21 @@ def _items(judge: Benchmark, source: Source, lenient: bool) -> tuple[list[Item],
     if source.limit is not None:
         kept = set(list(dict.fromkeys(item.image_id for item in items))[: source.limit])
         items = [item for item in items if item.image_id in kept]
-    absent = absent_images(items)
-    if absent and not lenient:
-        names = "\n".join(f"  {path}" for path in absent)
-        raise DataError(f"{len(absent)} listed pictures are absent:\n{names}")
-    for path in absent:
-        problems.add("absent picture", f"{path}: no such file")
-    gone = set(absent)
+    gone: set[Path] = set()
+    for kind, files in (
+        ("absent", absent_images(items)),
+        ("unreadable", unreadable_images(items)),
+    ):
+        if files and not lenient:
+            names = "\n".join(f"  {path}" for path in files)
+            raise DataError(f"{len(files)} listed pictures are {kind}:\n{names}")
+        for path in files:
+            problems.add(f"{kind} picture", f"{path}")
+        gone.update(files)
     items = [i for i in items if not (isinstance(i.image, Path) and i.image in gone)]
     warnings = problems.settle()
     if not items:
-        raise DataError(f"{judge.name}: nothing to ask")
+        raise DataError("\n".join([f"{judge.name}: nothing to ask", *warnings]))
     return items, warnings
 
 
@@ -240,7 +253,7 @@ def _config(plan: _Plan, model: Model) -> dict[str, Any]:
         "dtype": str(first.dtype).removeprefix("torch."),
         "device": first.device.type,
         "preset": plan.preset.name,
-        "parser": plan.source.parser if plan.judge.name == "pope" else None,
+        **plan.judge.scoring(),
         "methods": {spec: {"name": m.name, **m.parameters} for spec, m in plan.methods.items()},
         "seeds": list(plan.seeds),
         "settings": dict(plan.settings),
@@ -250,7 +263,7 @@ def _config(plan: _Plan, model: Model) -> dict[str, Any]:
             "items": len(plan.items),
             "images": len({item.image_id for item in plan.items}),
         },
-        "versions": {name: version(name) for name in ("secondsight", "torch", "transformers")},
+        "versions": {name: version(name) for name in _VERSIONS},
     }
 
 

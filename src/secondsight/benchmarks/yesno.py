@@ -18,8 +18,11 @@ from secondsight.errors import UserError
 YES, NO, UNPARSED = "yes", "no", "unparsed"
 COLUMNS = ("n", "correct", "tp", "yes", "labelled_yes", "unparsed", "said", "said_yes")
 
-# Standalone: not part of a word, a hyphenated compound (no-one) or a contraction.
-_STANDALONE = re.compile(r"(?<![\w-])(yes|no)(?!\w|[-'\u2019]\w)", re.IGNORECASE)
+# Standalone: not part of a word, a hyphenated compound (no-one) or a contraction. An underscore
+# is no letter here: _Yes_ is how Markdown writes an emphatic yes.
+_STANDALONE = re.compile(
+    r"(?<![^\W_])(?<![^\W_]-)(yes|no)(?![^\W_]|[-'\u2019][^\W_])", re.IGNORECASE
+)
 _RITUAL_NEGATIONS = frozenset({"No", "not", "no", "NO"})
 
 

@@ -60,6 +60,10 @@ def evaluate(
     parser: Annotated[
         str | None, typer.Option(help="POPE: the parser, instead of the preset's.")
     ] = None,
+    vectors: Annotated[
+        str | None,
+        typer.Option(help="AMBER: spaCy pipeline for near synonyms, such as en_core_web_lg."),
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(help="The first N pictures, with all their questions (stickers: 100)."),
@@ -122,6 +126,7 @@ def evaluate(
             strategy=strategy,
             prompt=prompt,
             parser=parser,
+            vectors=vectors,
         ),
         batch_size=batch_size,
         temperature=temperature,

@@ -18,7 +18,7 @@ BROKEN_PIPE = 141
 
 
 class Root(Verbs):
-    """Runs a verb; errors that a user can mend become one line and exit code 2."""
+    """Runs a verb; errors that a user can mend become a message and exit code 2."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb that was asked for."""
@@ -50,7 +50,9 @@ class Root(Verbs):
 
 
 def _fail(message: str, code: int) -> None:
-    say(message if code == INTERRUPTED else f"Error: {message}")
+    text = message if code == INTERRUPTED else f"Error: {message}"
+    for line in text.split("\n"):  # a list of what is wrong keeps its lines
+        say(line)
     raise typer.Exit(code)
 
 

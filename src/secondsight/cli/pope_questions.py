@@ -37,6 +37,8 @@ def pope_questions(
         raise UserError(f"No strategy is called {strategy!r}.{nearest(strategy, STRATEGIES)}")
     if per_image < 1:
         raise UserError(f"--per-image must be at least 1, not {per_image}")
+    if seed < 0:
+        raise UserError(f"--seed must be at least 0, not {seed}")
     document = read_json(instances)
     try:
         asked = build_pope_questions(document, strategy=strategy, per_image=per_image, seed=seed)

@@ -105,9 +105,15 @@ def amber(
         Path,
         typer.Option(help="AMBER's data folder (annotations.json, relation.json, safe_words.txt)."),
     ],
+    vectors: Annotated[
+        str | None,
+        typer.Option(
+            help="spaCy pipeline with word vectors for near synonyms; officially en_core_web_lg."
+        ),
+    ] = None,
     lenient: Lenient = False,
     as_json: Json = False,
 ) -> None:
     """AMBER: CHAIR, Cover, Hal, Cog, the yes/no score, and the AMBER score."""
-    result = score_amber(answers, annotations, lenient=lenient)
+    result = score_amber(answers, annotations, similar=vectors, lenient=lenient)
     _show(result, tables.amber_table(result), as_json)
