@@ -164,7 +164,9 @@ def test_keep_writes_whole_tensors(
     assert kept["attention.noised.1"].shape == (4, count, positions + count - 1)
     assert kept["hidden.original.2"].shape == (1, positions + count - 1, 64)
     assert kept["vision.projected"].shape == (1, 9, 64)
-    assert trace.output.fields["scores"] is not None
+    assert trace.output.ids == model.answer(photograph, QUESTION, "vcd", max_new_tokens=4).ids
+    for field in ("scores", "logits", "hidden_states"):
+        assert trace.output.fields[field] is not None
     assert list(path.parent.iterdir()) == [path]
 
 

@@ -46,7 +46,7 @@ class WatchedLoop:
     """The decoding loop, noting what `generate` handed to it and what it returned.
 
     Args:
-        whole: Whether scores, attentions and hidden states are asked for.
+        whole: Whether scores, logits and hidden states are asked for.
     """
 
     def __init__(self, *, whole: bool) -> None:
@@ -75,7 +75,10 @@ class WatchedLoop:
             self.processors, self.criteria = list(logits_processor), list(stopping_criteria)
             self.input_ids = input_ids
             generation_config.return_dict_in_generate = True
+            # Attentions would need another implementation; the second reading has them.
             generation_config.output_scores = self._whole
+            generation_config.output_logits = self._whole
+            generation_config.output_hidden_states = self._whole
             output: Any = decode(
                 model,
                 input_ids,
