@@ -224,6 +224,7 @@ def test_too_large_for_the_memory(
     [
         ({"model_type": "llama"}, "a text-only model"),
         ({"model_type": "whisper"}, "an audio model"),
+        ({"model_type": "qwen2_audio", "audio_config": {}}, "an audio model"),
         ({"model_type": "clip", "architectures": ["CLIPModel"]}, "an embedding model"),
         ({"model_type": "qwen2_vl", "architectures": ["Qwen2VLModel"]}, "an embedding model"),
         ({"model_type": "vit", "architectures": ["ViTForImageClassification"]}, "an image model"),
@@ -251,6 +252,18 @@ def test_other_formats(tmp_path: Path, suffix: str) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llava"}))
     with pytest.raises(CheckpointError, match=suffix.upper()):
         secondsight.load(tmp_path)
+
+
+@pytest.mark.parametrize("size", [3, 99999])
+def test_another_vocabulary(tiny_llava: Path, tmp_path: Path, size: int) -> None:
+    """A config.json that promises another vocabulary than weights and tokenizer have."""
+    for file in tiny_llava.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["text_config"] |= {"vocab_size": size, "pad_token_id": 4}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=f"vocabulary of {size}|asks for .{size},"):
+        secondsight.load(tmp_path, device="cpu")
 
 
 def test_half_a_download(tiny_llava: Path, tmp_path: Path) -> None:

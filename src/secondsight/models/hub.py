@@ -117,8 +117,8 @@ def _refuse_file(path: Path) -> None:
     kind = {".gguf": "GGUF", ".onnx": "ONNX"}.get(path.suffix.lower())
     if kind:
         raise CheckpointError(
-            f"{str(path)!r} is a {kind} file, which transformers does not decode with views. Name "
-            "the folder or the hub id of the model that it was made from."
+            f"{str(path)!r} is in the format {kind}, which transformers does not decode with "
+            "views. Name the folder or the hub id of the model that it was made from."
         )
     raise CheckpointError(
         f"{str(path)!r} is a file. Name the checkpoint's folder or its id on the hub."

@@ -27,8 +27,11 @@ from secondsight.models.kinds import refuse_other_kinds
 from secondsight.models.memory import check_fits, measure
 from secondsight.models.placement import Placement
 
-_UNREADABLE = (OSError, RuntimeError, ValueError, ImportError, SafetensorError, EOFError)
-"""What transformers raises for a checkpoint that it cannot read."""
+_UNREADABLE = (
+    *(OSError, RuntimeError, ValueError, ImportError, SafetensorError, EOFError),
+    *(TypeError, AttributeError, AssertionError, KeyError),
+)
+"""What transformers raises for a checkpoint that it cannot read, its config.json included."""
 
 
 def stored_dtype(config: Mapping[str, Any]) -> torch.dtype:
@@ -62,6 +65,7 @@ def load_weights(
         CheckpointError: Weights are missing, unexpected, misshapen or damaged, or too large.
     """
     files = weight_files(checkpoint)
+    _check_vocabulary(checkpoint, config)
     stored = stored_dtype(config)
     check_fits(checkpoint.name, measure(files, stored).weights, stored, placement)
     folder = checkpoint.folder
@@ -81,6 +85,17 @@ def load_weights(
     model = model if placement.spread else model.to(placement.device)
     loaded: PreTrainedModel = model.eval()
     return loaded
+
+
+def _check_vocabulary(checkpoint: Checkpoint, config: Mapping[str, Any]) -> None:
+    """Refuse a padding id outside the vocabulary, which torch would trip over without a word."""
+    text = config.get("text_config") or config
+    size, pad = text.get("vocab_size"), text.get("pad_token_id")
+    if isinstance(size, int) and isinstance(pad, int) and pad >= size:
+        raise CheckpointError(
+            f"The config.json of {checkpoint.name!r} promises a vocabulary of {size}, and pads "
+            f"with the id {pad}: they do not belong together."
+        )
 
 
 def _check_report(report: Mapping[str, Any], folder: Path, strict: bool) -> None:

@@ -55,6 +55,8 @@ def _kind(checkpoint: Checkpoint, config: Mapping[str, Any]) -> str:
     kind = str(config.get("model_type"))
     if _embeds(checkpoint, config):
         return "an embedding model, which writes nothing"
+    if "audio" in kind or ("audio_config" in config and "vision_config" not in config):
+        return "an audio model"  # those that write are in the list of text models as well
     for what, lists in _KINDS:
         for name in lists:
             if kind in getattr(modeling_auto, f"MODEL_FOR_{name}_MAPPING_NAMES", {}):
