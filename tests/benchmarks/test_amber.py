@@ -211,4 +211,6 @@ def test_one_half_alone_is_judged_by_its_own_metric(
     assert shown <= set(found)
     assert ("amber_score" in found) == (primary == "amber_score")
     assert judge.headline[0] == primary
+    assert not any(name.startswith(("number.", "relation.")) for name in found)
+    assert ("attribute.f1" in found) == (len(asked) > 1)
     assert create("amber").primary == "amber_score"

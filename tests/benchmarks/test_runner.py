@@ -361,6 +361,7 @@ def test_reports_open_offline_and_say_what_the_table_says(source: Source, tmp_pa
     markdown = (tmp_path / "out" / "report.md").read_text()
     assert "| ritual:alpha=2 |" in markdown
     assert "greedy (control)" in markdown
+    assert "preset llava-official, parser strict." in markdown
     heads = next(line for line in markdown.splitlines() if line.startswith("| method"))
     assert all(
         line.count("|") == heads.count("|")
@@ -410,6 +411,7 @@ def test_captions_and_mme_run_through_the_same_path(tmp_path: Path) -> None:
         resamples=199,
     )
     assert chair.comparison.primary == "chair_i"
+    assert "parser" not in (tmp_path / "chair" / "report.md").read_text()
     assert chair.comparison.items == 3
     mme = evaluate(
         "mme",
@@ -420,4 +422,5 @@ def test_captions_and_mme_run_through_the_same_path(tmp_path: Path) -> None:
         resamples=199,
     )
     assert mme.comparison.items == 6
+    assert mme.comparison.headline == ("accuracy", "accuracy_plus", "hallucination", "yes_ratio")
     assert "count.score" in mme.comparison.rows[0].metrics

@@ -58,6 +58,16 @@ def test_eval_prints_a_table_or_json_and_continues(model: None, tmp_path: Path) 
     assert isinstance(other.exception, runner.UserError)
 
 
+def test_the_table_fits_a_terminal_of_80_characters(model: None, tmp_path: Path) -> None:
+    args = ["eval", "mme", "--dataset", "stickers", "--limit", "2", "--out", str(tmp_path / "o"),
+            "--methods", "m3id:variant=paper"]  # fmt: skip
+    result = CliRunner().invoke(app, args, catch_exceptions=False, env={"COLUMNS": "80"})
+    table = result.stdout.partition("report:")[0].splitlines()
+    assert max(map(len, table)) <= 80
+    assert any(line.rstrip().endswith("distinguishable") for line in table)
+    assert any("m3id:varia" in line for line in table)
+
+
 @pytest.mark.parametrize("benchmark", ["chair", "mme"])
 def test_every_benchmark_of_stickers_runs(model: None, tmp_path: Path, benchmark: str) -> None:
     args = ["eval", benchmark, "--dataset", "stickers", "--limit", "2", "--methods", "regular",

@@ -437,6 +437,7 @@ class Amber(Benchmark):
     def __init__(self) -> None:
         self._vocabulary = Vocabulary({}, frozenset(), {})
         self._scoring: dict[str, Any] = {}
+        self._dimensions: frozenset[str] = frozenset()
 
     def load(self, source: Source, problems: Problems) -> list[Item]:
         """One item per query of the query file."""
@@ -450,14 +451,19 @@ class Amber(Benchmark):
         lists = [self._vocabulary.related, sorted(self._vocabulary.safe)]
         self._scoring = {"words_sha256": text_hash(json.dumps(lists)), "vectors": source.vectors}
         items = self._items(truth, source, problems)
-        self._judge_what_is_asked({item.truth["type"] == "generative" for item in items})
+        self._judge_what_is_asked({item.truth["type"] for item in items})
         return items
 
-    def _judge_what_is_asked(self, generative: set[bool]) -> None:
+    def _judge_what_is_asked(self, kinds: set[str]) -> None:
         """Takes one half's own metric where only that half is asked about."""
-        if generative == {True}:
+        yes_no = kinds - {"generative"}
+        dimensions = {DIMENSIONS.get(kind, "relation") for kind in yes_no}
+        if dimensions & set(DIMENSIONS_OF_ATTRIBUTE):
+            dimensions.add("attribute")
+        self._dimensions = frozenset(dimensions)
+        if not yes_no:
             self.primary, self.higher_is_better = "chair", False
-        elif generative == {False}:
+        elif yes_no == kinds:
             self.primary = "f1"
         rest = [name for name in type(self).headline if name != self.primary]
         self.headline = (self.primary, *rest)
@@ -501,7 +507,11 @@ class Amber(Benchmark):
 
     def metrics(self, sums: Mapping[str, Array]) -> dict[str, Array]:
         """Both halves and the AMBER score, or the half that was asked about."""
-        found = amber_metrics(sums)
+        found = {
+            name: values
+            for name, values in amber_metrics(sums).items()
+            if "." not in name or name.partition(".")[0] in self._dimensions
+        }
         if self.primary == "amber_score":
             return found
         del found["amber_score"]

@@ -30,6 +30,12 @@ from secondsight.benchmarks.yesno import NO, YES
 
 REGULAR = "regular"
 _COUNTS_ONLY = ("n", "unparsed", "other", "answers")
+_POINTS = ("amber_score", "score", "hallucination", "perception", "cognition", "mean_length")
+
+
+def in_percent(metric: str) -> bool:
+    """Whether a metric is a fraction, which is shown in percent; points and lengths are not."""
+    return metric.rpartition(".")[2] not in _POINTS
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ TOTALS: Mapping[str, tuple[str, ...]] = {
 }
 
 _COLUMNS = ("n", "correct", "images", "both", "tp", "yes", "labelled_yes", "other")
+_REST = ("hallucination", "yes_ratio")
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 
 
@@ -277,15 +278,19 @@ class Mme(Benchmark):
     title = "MME"
     primary = "accuracy"
     max_new_tokens = 16
-    headline = ("accuracy", "accuracy_plus", "hallucination", "perception", "yes_ratio")
+    headline: tuple[str, ...] = ("accuracy", "accuracy_plus", *_REST)
 
     def load(self, source: Source, problems: Problems) -> list[Item]:
         """One item per question, the two of an image in sequence."""
         if source.dataset is not None:
             from secondsight.benchmarks.sticker_source import sticker_mme_items
 
-            return sticker_mme_items(source)
-        return read_benchmark(source.need("annotations"), problems)
+            items = sticker_mme_items(source)
+        else:
+            items = read_benchmark(source.need("annotations"), problems)
+        if {item.truth["task"] for item in items} - set(TOTALS["hallucination"]):
+            self.headline = ("accuracy", "accuracy_plus", "perception", "cognition", *_REST)
+        return items
 
     def count(self, items: Sequence[Item], texts: Sequence[str]) -> Counts:
         """Counts per question."""

@@ -11,15 +11,25 @@ from typing import Any
 import jsonschema
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
+from rich.box import HORIZONTALS
 from rich.table import Table
 
 from secondsight.benchmarks.base import Benchmark
-from secondsight.benchmarks.comparison import Comparison, Estimate, Paired, Row, Transitions
+from secondsight.benchmarks.comparison import (
+    Comparison,
+    Estimate,
+    Paired,
+    Row,
+    Transitions,
+    in_percent,
+)
 from secondsight.benchmarks.plots import plots
 from secondsight.benchmarks.records import read_json
 from secondsight.benchmarks.run import MANIFEST, REPORT_HTML, REPORT_MD, SCORES, Run
 
-_POINTS = ("amber_score", "score", "hallucination", "perception", "cognition", "mean_length")
+# Columns that together fit a narrow terminal; the verdict's longest word sets its own.
+_NARROW, _WIDTHS = 110, (10, 8, 8, 8, 9, 10)
+_VERDICT = len("distinguishable")
 
 
 def schema() -> dict[str, Any]:
@@ -85,8 +95,14 @@ def cells(row: Row, comparison: Comparison) -> list[str]:
     ]
 
 
-def comparison_table(comparison: Comparison, title: str) -> Table:
-    """The table for the terminal: the primary metric and the two that must be read beside it."""
+def comparison_table(comparison: Comparison, title: str, width: int = 80) -> Table:
+    """The table for the terminal: the primary metric and the two that must be read beside it.
+
+    Args:
+        comparison: What to show.
+        title: The benchmark's title.
+        width: Characters in a line of the terminal.
+    """
     questions = f"{comparison.items} questions, {comparison.images} images"
     primary, *beside = comparison.headline[:3]
     table = Table(
@@ -96,11 +112,16 @@ def comparison_table(comparison: Comparison, title: str) -> Table:
         "against best control",
         "verdict",
         title=f"{title}: {questions}, seeds {', '.join(map(str, comparison.seeds))}",
-        caption="percent; 95% intervals over images; p after Holm's correction",
+        caption="percent (totals, lengths as they are); 95% intervals over images; p by Holm",
+        box=HORIZONTALS,
+        padding=0,
+        pad_edge=False,
         show_lines=True,
     )
-    for column in table.columns:
-        column.overflow = "fold"  # a narrow terminal loses nothing
+    for column, most in zip(table.columns, _WIDTHS, strict=False):
+        column.overflow = "fold"  # nothing is lost
+        column.max_width = most if width < _NARROW else None
+    table.columns[-1].min_width = _VERDICT
     for row in comparison.rows:
         table.add_row(
             f"{row.method}\n(control)" if row.control else row.method,
@@ -114,31 +135,26 @@ def comparison_table(comparison: Comparison, title: str) -> Table:
 
 
 def _stacked(text: str) -> str:
-    return text.replace(" [", "\n[").replace("], ", "]\n")
-
-
-def _scale(metric: str) -> tuple[float, int]:
-    """Fractions are shown in percent, points and lengths as they are."""
-    return (1.0, 1) if metric.rpartition(".")[2] in _POINTS else (100.0, 1)
+    return text.replace(" [", "\n[").replace("], ", "]\n").replace(" (", "\n(")
 
 
 def estimate_text(metric: str, estimate: Estimate) -> str:
     """``85.2 [82.1, 88.0]``; fractions in percent."""
-    factor, digits = _scale(metric)
-    text = f"{factor * estimate.mean:.{digits}f}"
+    factor = 100 if in_percent(metric) else 1
+    text = f"{factor * estimate.mean:.1f}"
     if estimate.low is None or estimate.high is None:
         return text
-    return f"{text} [{factor * estimate.low:.{digits}f}, {factor * estimate.high:.{digits}f}]"
+    return f"{text} [{factor * estimate.low:.1f}, {factor * estimate.high:.1f}]"
 
 
 def paired_text(metric: str, paired: Paired | None, *, named: bool) -> str:
     """``+1.5 [0.2, 2.8], p 0.031``, with the other method's name if asked."""
     if paired is None:
         return ""
-    factor, digits = _scale(metric)
-    text = f"{factor * paired.difference:+.{digits}f}"
+    factor = 100 if in_percent(metric) else 1
+    text = f"{factor * paired.difference:+.1f}"
     if paired.low is not None and paired.high is not None:
-        text += f" [{factor * paired.low:.{digits}f}, {factor * paired.high:.{digits}f}]"
+        text += f" [{factor * paired.low:.1f}, {factor * paired.high:.1f}]"
     p = "p < 0.001" if paired.p_holm < 0.001 else f"p {paired.p_holm:.3f}"
     return f"{text}, {p}" + (f" ({paired.against})" if named else "")
 

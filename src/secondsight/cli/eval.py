@@ -103,8 +103,10 @@ def evaluate(
     from secondsight.benchmarks.base import Source, create
     from secondsight.benchmarks.report import comparison_table
     from secondsight.benchmarks.runner import evaluate as run
+    from secondsight.cli.output import quiet
     from secondsight.methods import split as split_methods
 
+    quiet()
     result = run(
         benchmark,
         out=out,
@@ -144,7 +146,7 @@ def evaluate(
         typer.echo(json.dumps(result.to_dict(), ensure_ascii=False, indent=2))
         return
     console = Console()
-    console.print(comparison_table(result.comparison, create(benchmark).title))
+    console.print(comparison_table(result.comparison, create(benchmark).title, console.width))
     console.print(f"report: {result.folder / 'report.html'}", markup=False, highlight=False)
 
 
