@@ -15,6 +15,7 @@ from secondsight.cli.eval import evaluate
 from secondsight.cli.pope_questions import pope_questions
 from secondsight.errors import UserError
 from secondsight.methods import split
+from secondsight.presets import PRESETS, Preset
 
 app = typer.Typer()
 app.command("eval")(evaluate)
@@ -28,6 +29,7 @@ class Yes:
     name: str = "yes"
     prefixes: dict[str, str] = field(default_factory=dict)
     revision: str | None = None
+    preset: Preset = PRESETS["llava-official"]
     hf_model: torch.nn.Module = field(default_factory=lambda: torch.nn.Linear(1, 1))
     text: str = "Yes."
     ids: tuple[int, ...] = (1,)
@@ -40,7 +42,7 @@ class Yes:
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = Yes()
-    monkeypatch.setattr(runner, "load", lambda *args, **kwargs: loaded)
+    monkeypatch.setattr("secondsight.models.load", lambda **asked: loaded)
 
 
 def test_eval_prints_a_table_or_json_and_continues(model: None, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import secondsight
 from secondsight.cli.loading import Loading
 
-VERBS = ("describe", "compare", "trace", "bench", "verify")
+VERBS = ("describe", "compare", "trace", "bench", "eval", "verify")
 
 
 def test_every_argument_of_load_is_an_option() -> None:
@@ -30,6 +30,8 @@ def test_every_verb_hands_them_on(
 
     monkeypatch.setattr("secondsight.models.load", load)
     name = (tiny_llava,) if verb == "verify" else ("-m", tiny_llava)
+    if verb == "eval":
+        name = ("pope", "--dataset", "stickers", "--limit", "1", *name)
     result = run(
         verb, *name, "--device", "cpu", "--dtype", "bfloat16", "--revision", "main",
         "--model-base", "base", "--vision-tower", "tower", "--device-map", "auto",

@@ -55,6 +55,9 @@ def test_format_by_ending_and_by_option(picture: Path, tiny_llava: Path, tmp_pat
         (("-q", " "), "empty"),
         (("--max-new-tokens", "0"), "max_new_tokens"),
         (("--out", "."), "is a folder"),
+        (("--keep", "."), "is a folder"),
+        (("--keep", "same", "--out", "same"), "Name two files"),
+        (("--no-image",), "not both"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -73,3 +76,16 @@ def test_missing_picture(tiny_llava: Path, tmp_path: Path) -> None:
     result = run(tmp_path / "none.png", "-m", tiny_llava, "--out", tmp_path / "report.html")
     assert result.exit_code == 2
     assert "no image file" in " ".join(result.output.split())
+
+
+def test_several_pictures_and_none(picture: Path, tiny_llava: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.json"
+    common = ("-m", tiny_llava, "--max-new-tokens", 2, "--no-attentions", "--out", out)
+    assert run(picture, picture, *common).exit_code == 0
+    inference = json.loads(out.read_text(encoding="utf-8"))["inference"]
+    assert inference["prompt"].count("<image>\n") == 2
+    assert inference["pixels"]["shape"][0] == len(inference["splicing"]["slots"]) == 2
+    assert run("--no-image", *common).exit_code == 0
+    inference = json.loads(out.read_text(encoding="utf-8"))["inference"]
+    assert inference["pixels"] is None
+    assert "<image>" not in inference["prompt"]

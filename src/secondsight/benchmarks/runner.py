@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -112,7 +112,7 @@ class _Plan:
 def evaluate(
     benchmark: str,
     *,
-    model: Model | str | Path | None = None,
+    model: Model | Callable[[], Model] | str | Path | None = None,
     methods: Sequence[str] = METHODS,
     controls: bool = True,
     preset: str | Preset = "llava-official",
@@ -134,7 +134,8 @@ def evaluate(
 
     Args:
         benchmark: ``pope``, ``chair``, ``mme``, ``amber`` or a registered one.
-        model: A loaded model, a local folder or hub id, or None for the bundled model.
+        model: A loaded model, a function that loads one once everything else is found right, a
+            local folder or hub id, or None for the bundled model.
         methods: Decoding methods; regular decoding is always among them.
         controls: Add every control method, so that a gain can be told from sharpening.
         preset: The protocol (``ritual-2024``, ...): prompt, question suffix, POPE parser.
@@ -230,9 +231,13 @@ def _items(judge: Benchmark, source: Source, lenient: bool) -> tuple[list[Item],
     return items, warnings
 
 
-def _loaded(model: Model | str | Path | None, device: str, dtype: str, asked: Preset) -> Model:
+def _loaded(
+    model: Model | Callable[[], Model] | str | Path | None, device: str, dtype: str, asked: Preset
+) -> Model:
     if model is None or isinstance(model, str | Path):
         return load(model, device=device, dtype=dtype, preset=asked)
+    if callable(model):
+        model = model()
     if model.preset.name != asked.name:
         raise UserError(
             f"the model was loaded with the preset {model.preset.name!r}, but the run asks for "

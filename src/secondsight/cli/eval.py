@@ -9,15 +9,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from secondsight.cli.loading import Loading, loads_a_model
 from secondsight.errors import UserError
 
 
+@loads_a_model()
 def evaluate(
     benchmark: Annotated[str, typer.Argument(help="pope, chair, mme or amber.")],
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help="Local folder or hub id; else the bundled model."),
-    ] = None,
     methods: Annotated[
         str, typer.Option(help="Methods by comma; separate those with parameters by semicolon.")
     ] = "regular,ritual,vcd,m3id",
@@ -25,9 +23,6 @@ def evaluate(
         bool,
         typer.Option(help="Add the controls, so that a gain can be told from sharpening."),
     ] = True,
-    preset: Annotated[
-        str, typer.Option(help="Protocol: llava-official, ritual-2024 or vcd-2023.")
-    ] = "llava-official",
     seeds: Annotated[str, typer.Option(help="Seeds by comma, such as 0,1,2,3,4.")] = "0",
     dataset: Annotated[
         str | None, typer.Option(help="A built-in dataset instead of files: stickers.")
@@ -77,8 +72,6 @@ def evaluate(
     max_new_tokens: Annotated[
         int | None, typer.Option(help="Limit of an answer; the benchmark's own if left out.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
     lenient: Annotated[
         bool,
         typer.Option("--lenient", help="Leave out bad records, counted, instead of stopping."),
@@ -92,6 +85,8 @@ def evaluate(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print scores.json instead of the table.")
     ] = False,
+    *,
+    loading: Loading,
 ) -> None:
     """Generate and score: every method beside its controls, with intervals and a verdict.
 
@@ -110,10 +105,10 @@ def evaluate(
     result = run(
         benchmark,
         out=out,
-        model=model,
+        model=loading.load,
         methods=split_methods(methods),
         controls=controls,
-        preset=preset,
+        preset=loading.preset,
         seeds=_seeds(seeds),
         source=Source(
             dataset=dataset,
@@ -135,8 +130,6 @@ def evaluate(
         top_p=top_p,
         top_k=top_k,
         max_new_tokens=max_new_tokens,
-        device=device,
-        dtype=dtype,
         lenient=lenient,
     )
     notes = Console(stderr=True)

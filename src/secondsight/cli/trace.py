@@ -12,6 +12,7 @@ import typer
 from secondsight.cli import options, pictures
 from secondsight.cli.loading import Loading, loads_a_model
 from secondsight.cli.output import say
+from secondsight.errors import UserError
 
 if TYPE_CHECKING:
     from secondsight.trace import Trace
@@ -108,6 +109,7 @@ def trace(
       [cyan]secondsight trace --out report.html[/cyan]
       [cyan]secondsight trace cat.jpg -q "Is there a dog?" --method ritual --out cat.html[/cyan]
       [cyan]secondsight trace cat.jpg -m llava-hf/llava-1.5-7b-hf --layers 14,15 --rollout[/cyan]
+      [cyan]secondsight trace before.jpg after.jpg -q "What changed?" -m NAME[/cyan]
       [cyan]secondsight trace cat.jpg --format json --keep tensors.safetensors[/cyan]
     """
     kind = report_format or _format_of(out)
@@ -120,6 +122,10 @@ def trace(
     from secondsight.trace.files import check_writable, write_text
 
     check_writable(target)
+    if keep is not None:
+        check_writable(keep)
+        if keep.resolve() == target.resolve():
+            raise UserError(f"--out and --keep are both {str(keep)!r}. Name two files.")
     load_plugins(plugin or ())
     chosen = create(method)
     # Opened now, so that a mistake shows before a large model is loaded.
