@@ -20,6 +20,8 @@ from secondsight.benchmarks.stickers import (
     mme_pair,
     render,
 )
+from secondsight.benchmarks.stickers.annotations import image_id
+from secondsight.benchmarks.stickers.catalog import BY_NAME, CATEGORIES
 from secondsight.errors import UserError, nearest
 
 DATASET = "stickers"
@@ -65,10 +67,13 @@ def sticker_scenes(source: Source) -> StickerScenes:
 
 
 def sticker_pope_items(source: Source) -> list[Item]:
-    """POPE questions about the scenes."""
+    """POPE questions about the scenes: those of the whole split, whatever the limit."""
     drawn = sticker_scenes(source)
     asked = build_pope_questions(
-        drawn.instances, strategy=source.strategy, per_image=source.per_image, seed=0
+        _shown_in_split(source.split, least=len(drawn.scenes)),
+        strategy=source.strategy,
+        per_image=source.per_image,
+        seed=0,
     )
     return [
         Item(
@@ -79,7 +84,22 @@ def sticker_pope_items(source: Source) -> list[Item]:
             truth={"label": str(question["label"])},
         )
         for question in asked
+        if question["image"] in drawn.by_file
     ]
+
+
+def _shown_in_split(split: str, least: int) -> dict[str, Any]:
+    """What all scenes of a split show, as COCO instances without boxes; nothing is drawn."""
+    scenes = [make_scene(split, index) for index in range(max(least, SPLIT_SIZES[split] or 0))]
+    return {
+        "images": [{"id": image_id(scene), "file_name": file_name(scene)} for scene in scenes],
+        "categories": [{"id": c.id, "name": c.name} for c in CATEGORIES],
+        "annotations": [
+            {"image_id": image_id(scene), "category_id": BY_NAME[name].id}
+            for scene in scenes
+            for name in scene.categories
+        ],
+    }
 
 
 def sticker_mme_items(source: Source) -> list[Item]:
