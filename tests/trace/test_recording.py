@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,6 +84,24 @@ def test_second_reading_agrees_with_the_live_run(trace: Trace) -> None:
         assert layers[-1].probability == pytest.approx(token.views[0].probability, abs=1e-4)
         assert layers[-1].top[0].id == token.regular_id
         assert [layer.layer for layer in layers] == list(range(len(layers)))
+
+
+def test_a_lens_that_leaves_something_out_says_so(
+    model: secondsight.Model, photograph: Image.Image, trace: Trace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = model.hf_model.forward
+
+    @functools.wraps(forward)
+    def scaled(*args: Any, **kwargs: Any) -> Any:
+        output = forward(*args, **kwargs)
+        output.logits = output.logits / 16
+        return output
+
+    monkeypatch.setattr(model.hf_model, "forward", scaled)
+    other = model.trace(photograph, QUESTION, max_new_tokens=2, attentions=False)
+    assert any("such as scaling" in note for note in other.notes)
+    assert "such as scaling" in other.to_html()
+    assert trace.notes == ()
 
 
 def test_dependence_is_that_of_the_view_without_image(

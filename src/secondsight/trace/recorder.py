@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 MAP_BYTES: Final = 5_000_000
 """Room for attention maps in a report, so that it stays below 10 MB for LLaVA-1.5-7B."""
+
+_SAME: Final = 0.02
+"""How far a probability may be from itself in half precision."""
 
 _TOP: Final = 10
 """Candidates that are kept of every distribution."""
@@ -188,9 +192,12 @@ class _Recording:
             hidden = (name, self.keeper) if self.keeper.wanted else None
             if collector is None and own_lens is None and hidden is None:
                 continue
-            reading.read(self._on_device(inputs), attention=collector, lens=own_lens, hidden=hidden)
+            read = reading.read(
+                self._on_device(inputs), attention=collector, lens=own_lens, hidden=hidden
+            )
             if own_lens is not None:
                 lens = own_lens.result(self.read)
+                self._check_lens(lens, read)
             found = None if collector is None else collector.result()
             if found is not None:
                 attention.append(found)
@@ -230,6 +237,15 @@ class _Recording:
         text = self.model.hf_model.config.get_text_config(decoder=True)
         cap = getattr(text, "final_logit_softcapping", None)
         return Lens(layers.norm, head, reading.rows(inputs), tokens, cap=cap)
+
+    def _check_lens(self, lens: Sequence[Sequence[LensLayer]], read: Sequence[float]) -> None:
+        """Say so where a family does more to its logits than the lens knows of."""
+        pairs = zip(lens, read, strict=True)
+        if any(abs(layers[-1].probability - math.exp(log)) > _SAME for layers, log in pairs):
+            self.notes.append(
+                "The logit lens ends otherwise than the model: this family does something to its "
+                "logits, such as scaling them, that the lens leaves out."
+            )
 
     def _without_image(
         self, encoded: Looked, tokens: TokenRecorder, reading: SecondReading
