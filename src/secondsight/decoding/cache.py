@@ -136,9 +136,7 @@ class SlotCache(Cache):
     """
 
     def __init__(self, config: PreTrainedConfig, rows: int, slots: int) -> None:
-        kinds = getattr(config, "layer_types", None) or ["full_attention"] * int(
-            config.num_hidden_layers
-        )
+        kinds = _kinds(config)
         other = {kind for kind in kinds if kind not in _ATTENTION_KINDS}
         if other:
             raise UnsupportedError(
@@ -210,3 +208,14 @@ class SlotCache(Cache):
 
 
 _ATTENTION_KINDS: Final = ("full_attention", "sliding_attention", "chunked_attention")
+
+
+def _kinds(config: PreTrainedConfig) -> list[str]:
+    """What each layer is."""
+    kinds = getattr(config, "layer_types", None)
+    return list(kinds or ["full_attention"] * int(config.num_hidden_layers))
+
+
+def takes_masks(config: PreTrainedConfig) -> bool:
+    """Whether all layers take one mask of shape (rows, 1, queries, keys), true where to attend."""
+    return config._attn_implementation == "sdpa" and set(_kinds(config)) == {"full_attention"}

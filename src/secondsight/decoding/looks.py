@@ -176,7 +176,10 @@ class Look:
         """
         if self.plausible is None:
             return process(self.combined())
-        scores = process(self.combined().masked_fill(~self.plausible, _NEVER))
+        masked = self.combined().masked_fill(~self.plausible, _NEVER)
+        scores = process(masked)
+        if scores is masked:
+            return scores
         dead = (~(scores > _LEAST).any(dim=-1)).nonzero()[:, 0].tolist()
         if not dead:
             return scores

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
-from secondsight.decoding.cache import CACHE, RowIndex, SlotCache, Window
+from secondsight.decoding.cache import CACHE, RowIndex, SlotCache, Window, takes_masks
 from secondsight.decoding.collate import TOKEN_ALIGNED, ModelInputs, insert_gap, join, pad_left
 from secondsight.decoding.prefixes import KeysValues, Prefix, PrefixCache
 
@@ -32,6 +32,7 @@ class _Row:
             others may share, or of the prompt.
         end: The slot after its prompt.
         prefix: The beginning of its prompt that others may share.
+        gapped: Whether there is padding within it.
         cached: The slot after the last one that the model has read; 0 when it has read nothing.
     """
 
@@ -39,6 +40,7 @@ class _Row:
     split: int
     end: int
     prefix: Prefix | None
+    gapped: bool
     cached: int = 0
 
     def shift(self, by: int) -> None:
@@ -100,13 +102,15 @@ class Rows:
         self.length = self.width
         self._state = _row_state(model, groups, self.width, max_new_tokens, pad_id)
         mask = self._state["attention_mask"]
-        firsts = (mask.cumsum(dim=-1) == 0).sum(dim=-1).tolist()
+        firsts = (mask.cumsum(dim=-1) == 0).sum(dim=-1)
+        gapped = (mask == 0).sum(dim=-1) > firsts
         self._rows = [
-            _Row(first, self.width - suffix if prefix else self.width, self.width, prefix)
-            for first, prefix in zip(firsts, shared, strict=True)
+            _Row(first, self.width - suffix if prefix else self.width, self.width, prefix, gap)
+            for first, prefix, gap in zip(firsts.tolist(), shared, gapped.tolist(), strict=True)
         ]
-        self._has_padding = bool((mask == 0).any())
-        self.cache = SlotCache(model.config.get_text_config(decoder=True), len(mask), self.width)
+        text = model.config.get_text_config(decoder=True)
+        self._takes_masks = takes_masks(text)
+        self.cache = SlotCache(text, len(mask), self.width)
         self.forwards = 0
 
     def _align(self, prefixes: Sequence[Prefix | None]) -> int:
@@ -275,8 +279,9 @@ class Rows:
         state: dict[str, torch.Tensor | None] = {
             key: values[..., index, start:stop] for key, values in self._state.items()
         }
-        if not self._has_padding:
-            state["attention_mask"] = None
+        mask = state["attention_mask"]
+        if not any(self._rows[row].first > start or self._rows[row].gapped for row in rows):
+            state["attention_mask"] = mask = None
         inputs = self.model.prepare_inputs_for_generation(
             state.pop("input_ids"),
             next_sequence_length=stop - offset,
@@ -288,6 +293,9 @@ class Rows:
             **(self._images(rows) if prefill else {}),
             **options,
         )
+        if mask is not None and stop == offset + 1 and self._takes_masks:
+            # One token sees all that is no padding; transformers takes 0.5 ms to find that out.
+            inputs["attention_mask"] = mask[:, None, None].bool()
         output = self.model(**inputs, return_dict=True)
         self.forwards += 1
         for row in rows:
@@ -370,7 +378,6 @@ class Rows:
         for inputs, added in zip(self._unread, other._unread, strict=True):
             inputs.update({here + sample: one for sample, one in added.items()})
             added.clear()
-        self._has_padding = True
         self.samples, self.length = here + there, length
 
     @property

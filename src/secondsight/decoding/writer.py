@@ -33,7 +33,7 @@ class Writer:
         self._streamer = streamer
         self._unfinished = torch.ones(batch, dtype=torch.bool, device=input_ids.device)
         pads = any(hasattr(criterion, "eos_token_id") for criterion in criteria)
-        self._pad = config._pad_token_tensor if pads else None
+        self._pad = int(config._pad_token_tensor) if pads else None
         self.active = list(range(batch))
         """The samples whose tokens are still computed."""
         self.steps = 0
@@ -48,7 +48,8 @@ class Writer:
     @property
     def last_tokens(self) -> torch.Tensor:
         """The tokens that were written last, of the active samples."""
-        return self._ids[self.active, self._length - 1]
+        last = self._ids[:, self._length - 1]
+        return last if len(self.active) == len(last) else last[self.active]
 
     def process(self, processors: LogitsProcessorList, scores: torch.Tensor) -> torch.Tensor:
         """Apply logits processors to the active samples' scores."""
@@ -68,11 +69,13 @@ class Writer:
             scores: What `generate` hands to stopping criteria: the scores recorded so far.
         """
         column = self._ids[:, self._length]
+        if len(self.active) == len(column):
+            column.copy_(tokens)
+        else:
+            column.fill_(self._pad or 0)
+            column[self.active] = tokens
         if self._pad is not None:
-            column.fill_(int(self._pad))
-        column[self.active] = tokens
-        if self._pad is not None:
-            column.masked_fill_(~self._unfinished, int(self._pad))
+            column.masked_fill_(~self._unfinished, self._pad)
         self._length += 1
         self.steps += 1
         self._unfinished &= ~self._criteria(self.sequences, scores)
