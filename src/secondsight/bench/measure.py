@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from secondsight.bench import schemes
+from secondsight.bench import schemes as ways
+from secondsight.bench.confidence import leads, set_confidence
 from secondsight.bench.meter import Clock, Reading, counted, peak_memory, read
 from secondsight.decoding import SCHEDULES, Step, decode
 from secondsight.decoding.sampling import generator
@@ -23,6 +24,10 @@ from secondsight.models.model import Model
 from secondsight.sample import Sample
 
 CAPTION: Final = "Please describe this image in detail."
+SCHEMES: Final = ("naive", *SCHEDULES)
+Key = tuple[str, str]
+"""A method and a scheme."""
+REGULAR: Final[Key] = ("regular", "regular")
 OBJECTS: Final = ("dog", "car", "person", "cup", "bicycle", "cat", "chair", "bird", "apple", "bus")
 
 
@@ -33,11 +38,13 @@ class Measurement:
     Attributes:
         workload: ``caption`` or ``yes/no``.
         method: The method, as text.
-        scheme: ``regular``, ``naive``, ``joint``, ``lazy``, ``auto`` or ``auto, shared views``.
+        scheme: ``regular``; ``loop``, which is regular decoding by our loop; ``naive``, ``joint``,
+            ``lazy``, ``auto`` or ``auto, shared views``.
         seconds: Of one caption, or of all questions on one picture.
         spread: The fastest and the slowest repeat.
         ratio: Seconds over regular's, paired within each repeat.
-        token_ratio: Seconds per token after the first, over regular's; captions only.
+        per_token: Seconds per token after the first; captions only.
+        token_ratio: The same over regular's; captions only.
         floor_ratio: Seconds over the least that the method can cost: regular, plus reading the
             other views' prompts once, both measured in the same repeat; captions only.
         first_token: Seconds until the first token; captions only.
@@ -54,6 +61,7 @@ class Measurement:
     seconds: float
     spread: tuple[float, float]
     ratio: float
+    per_token: float | None
     token_ratio: float | None
     floor_ratio: float | None
     first_token: float | None
@@ -62,6 +70,21 @@ class Measurement:
     peak_bytes: int
     single: float | None
     times: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The least that a method can cost on a caption; figures are medians over the repeats.
+
+    Attributes:
+        method: The method, as text.
+        regular: Seconds of regular decoding.
+        views: Seconds of reading each of the other views' prompts once, pictures included.
+    """
+
+    method: str
+    regular: float
+    views: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -78,6 +101,7 @@ class Result:
         questions: Questions per picture.
         repeats: How often each scheme was timed.
         measurements: One per workload, method and scheme.
+        floors: One per method, if captions were timed.
     """
 
     model: str
@@ -90,6 +114,7 @@ class Result:
     questions: int
     repeats: int
     measurements: tuple[Measurement, ...]
+    floors: tuple[Floor, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain data, ready for JSON."""
@@ -106,6 +131,10 @@ def run(
     repeats: int = 5,
     warmup: int = 1,
     workloads: Sequence[str] = ("caption", "yes/no"),
+    schemes: Sequence[str] = SCHEMES,
+    picture: Image.Image | None = None,
+    single: float | None = None,
+    single_first: float | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Result:
     """Time every method by every scheme.
@@ -119,18 +148,30 @@ def run(
         repeats: How often each scheme is timed; all schemes take turns within a repeat.
         warmup: Repeats that do not count.
         workloads: ``caption``, ``yes/no`` or both.
+        schemes: Which of ``naive``, ``joint``, ``lazy`` and ``auto`` to time.
+        picture: The picture; a random one if left out.
+        single: Random weights only: the share of a caption's steps in which a single token is to
+            be plausible; the logits are scaled for it.
+        single_first: Likewise the share of the questions' first tokens.
         progress: Told what is being done.
     """
     created = [create(method) for method in methods]
-    picture = photograph()
+    picture = picture or photograph()
+    asked = [f"Is there a {name} in the image?" for name in OBJECTS[:questions]]
+    samples = [Sample(picture, question) for question in asked]
     found: list[Measurement] = []
+    floors: list[Floor] = []
+    plan = _Plan(model, created, schemes, repeats, warmup, progress)
     with _endless(model):
         if "caption" in workloads:
-            found += _captions(model, created, picture, tokens, repeats, warmup, progress)
+            if single is not None:
+                set_confidence(model, leads(model, [Sample(picture, CAPTION)], tokens), single)
+            rows, floors = _captions(plan, picture, tokens)
+            found += rows
         if "yes/no" in workloads:
-            asked = [f"Is there a {name} in the image?" for name in OBJECTS[:questions]]
-            samples = [Sample(picture, question) for question in asked]
-            found += _questions(model, created, samples, answer_tokens, repeats, warmup, progress)
+            if single_first is not None:
+                set_confidence(model, leads(model, samples, 1), single_first)
+            found += _questions(plan, samples, answer_tokens)
     weights = list(model.hf_model.parameters())
     return Result(
         model=model.name,
@@ -143,7 +184,28 @@ def run(
         questions=questions,
         repeats=repeats,
         measurements=tuple(found),
+        floors=tuple(floors),
     )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is timed, and how often."""
+
+    model: Model
+    methods: Sequence[Method]
+    schemes: Sequence[str]
+    repeats: int
+    warmup: int
+    progress: Callable[[str], None]
+
+    def stages(self, workload: str, tasks: Iterable[Key]) -> Iterator[tuple[int, Key]]:
+        """Every task in turn, repeat by repeat; those below 0 do not count."""
+        for repeat in range(-self.warmup, self.repeats):
+            for key in tasks:
+                stage = "warm-up" if repeat < 0 else f"{repeat + 1} of {self.repeats}"
+                self.progress(f"{workload}, {stage}: {key[0]}, {key[1]}")
+                yield repeat, key
 
 
 def photograph() -> Image.Image:
@@ -165,41 +227,65 @@ def _endless(model: Model) -> Iterator[None]:
 
 
 def _captions(
-    model: Model,
-    methods: Sequence[Method],
-    picture: Image.Image,
-    tokens: int,
-    repeats: int,
-    warmup: int,
-    progress: Callable[[str], None],
-) -> list[Measurement]:
-    views = {method.spec: _views(model, method, picture) for method in methods}
+    plan: _Plan, picture: Image.Image, tokens: int
+) -> tuple[list[Measurement], list[Floor]]:
+    model = plan.model
+    views = {method.spec: _views(model, method, picture) for method in plan.methods}
     original = next(iter(views.values()))[0]
     prompt = original["input_ids"].shape[1]
-    tasks: dict[tuple[str, str], Callable[[Clock], torch.Tensor]] = {
-        ("regular", "regular"): partial(schemes.regular, model, [original], tokens)
+    regular = create("regular")
+    tasks: dict[Key, Callable[[Clock], torch.Tensor]] = {
+        REGULAR: partial(ways.regular, model, [original], tokens),
+        ("regular", "loop"): partial(_ours, model, [original], tokens, regular, "auto"),
     }
-    for method in methods:
+    for method in plan.methods:
         seen = views[method.spec]
         for number, view in enumerate(seen[1:], start=1):
             # What reading one more view costs at the very least, for the floor.
-            tasks[method.spec, f"view {number}"] = partial(schemes.regular, model, [view], 1)
-        tasks[method.spec, "naive"] = partial(_naive, model, seen, tokens, method)
+            tasks[method.spec, f"view {number}"] = partial(ways.regular, model, [view], 1)
+        if "naive" in plan.schemes:
+            tasks[method.spec, "naive"] = partial(_naive, model, seen, tokens, method)
         for schedule in SCHEDULES:
-            tasks[method.spec, schedule] = partial(_ours, model, seen, tokens, method, schedule)
-    readings = _take_turns(model, tasks, prompt, repeats, warmup, progress, "caption")
-    regular = readings["regular", "regular"]
-    return [
-        _caption_row(key, found, regular, readings, _single(model, views, key, tokens))
+            if schedule in plan.schemes:
+                tasks[method.spec, schedule] = partial(_ours, model, seen, tokens, method, schedule)
+    readings: dict[Key, list[Reading]] = {key: [] for key in tasks}
+    for repeat, key in plan.stages("caption", tasks):
+        reading = read(model.hf_model, tasks[key], prompt)
+        if repeat >= 0:
+            readings[key].append(reading)
+    singles = {name: _single(model, name, seen, tokens) for name, seen in views.items()}
+    rows = [
+        _caption_row(key, found, readings, singles.get(key[0]))
         for key, found in readings.items()
         if not key[1].startswith("view")
+    ]
+    base = statistics.median(reading.seconds for reading in readings[REGULAR])
+    floors = [
+        Floor(
+            method.spec,
+            base,
+            tuple(
+                statistics.median(reading.seconds for reading in view)
+                for view in _view_readings(readings, method.spec)
+            ),
+        )
+        for method in plan.methods
+    ]
+    return rows, floors
+
+
+def _view_readings(readings: Mapping[Key, list[Reading]], method: str) -> list[list[Reading]]:
+    return [
+        found
+        for (name, part), found in readings.items()
+        if name == method and part.startswith("view")
     ]
 
 
 def _naive(
     model: Model, views: Sequence[dict[str, Any]], tokens: int, method: Method, clock: Clock
 ) -> torch.Tensor:
-    return schemes.naive(model, views, tokens, clock, method)
+    return ways.naive(model, views, tokens, clock, method)
 
 
 def _ours(
@@ -210,7 +296,7 @@ def _ours(
     schedule: str,
     clock: Clock,
 ) -> torch.Tensor:
-    return schemes.ours(model, views, tokens, clock, method, schedule)
+    return ways.ours(model, views, tokens, clock, method, schedule)
 
 
 def _views(model: Model, method: Method, picture: Image.Image) -> list[dict[str, Any]]:
@@ -220,41 +306,18 @@ def _views(model: Model, method: Method, picture: Image.Image) -> list[dict[str,
     return [model.encode_sample(one) for one in seen]
 
 
-def _take_turns(
-    model: Model,
-    tasks: dict[tuple[str, str], Callable[[Clock], torch.Tensor]],
-    prompt: int,
-    repeats: int,
-    warmup: int,
-    progress: Callable[[str], None],
-    what: str,
-) -> dict[tuple[str, str], list[Reading]]:
-    readings: dict[tuple[str, str], list[Reading]] = {key: [] for key in tasks}
-    for repeat in range(-warmup, repeats):
-        for key, task in tasks.items():
-            stage = "warm-up" if repeat < 0 else f"{repeat + 1} of {repeats}"
-            progress(f"{what}, {stage}: {key[0]}, {key[1]}")
-            reading = read(model.hf_model, task, prompt)
-            if repeat >= 0:
-                readings[key].append(reading)
-    return readings
-
-
 def _caption_row(
-    key: tuple[str, str],
+    key: Key,
     found: list[Reading],
-    regular: list[Reading],
-    readings: dict[tuple[str, str], list[Reading]],
+    readings: Mapping[Key, list[Reading]],
     single: float | None,
 ) -> Measurement:
     method, scheme = key
-    extra = [
-        [reading.seconds for reading in other]
-        for (name, part), other in readings.items()
-        if name == method and part.startswith("view")
-    ]
+    regular = readings[REGULAR]
+    extra = _view_readings(readings, method)
     floors = [
-        base.seconds + sum(view[repeat] for view in extra) for repeat, base in enumerate(regular)
+        base.seconds + sum(view[repeat].seconds for view in extra)
+        for repeat, base in enumerate(regular)
     ]
     seconds = [reading.seconds for reading in found]
     middle = sorted(found, key=lambda reading: reading.seconds)[len(found) // 2]
@@ -265,6 +328,7 @@ def _caption_row(
         seconds=statistics.median(seconds),
         spread=(min(seconds), max(seconds)),
         ratio=_ratio(seconds, [base.seconds for base in regular]),
+        per_token=statistics.median(reading.per_token for reading in found),
         token_ratio=_ratio(
             [reading.per_token for reading in found], [base.per_token for base in regular]
         ),
@@ -284,26 +348,20 @@ def _ratio(ours: Sequence[float], base: Sequence[float]) -> float:
 
 
 def _single(
-    model: Model,
-    views: dict[str, list[dict[str, Any]]],
-    key: tuple[str, str],
-    tokens: int,
+    model: Model, method: str, views: Sequence[dict[str, Any]], tokens: int
 ) -> float | None:
     """Share of the steps in which a single token is plausible, from an untimed run."""
-    name, scheme = key
-    if scheme != "joint":
-        return None
     counts: list[int] = []
 
     def watch(step: Step) -> None:
         if step.plausible is not None:
             counts.extend(step.plausible.sum(dim=-1).tolist())
 
-    original, *others = views[name]
+    original, *others = views
     model.hf_model.generate(
         **original,
         custom_generate=decode,
-        method=name,
+        method=method,
         views=others,
         observer=watch,
         max_new_tokens=tokens,
@@ -312,45 +370,37 @@ def _single(
     return sum(count == 1 for count in counts) / len(counts) if counts else None
 
 
-def _questions(
-    model: Model,
-    methods: Sequence[Method],
-    samples: Sequence[Sample],
-    tokens: int,
-    repeats: int,
-    warmup: int,
-    progress: Callable[[str], None],
-) -> list[Measurement]:
-    tasks: dict[tuple[str, str], Callable[[], object]] = {
-        ("regular", "regular"): partial(_one_by_one, model, create("regular"), samples, tokens)
+def _questions(plan: _Plan, samples: Sequence[Sample], tokens: int) -> list[Measurement]:
+    model = plan.model
+    tasks: dict[Key, Callable[[], object]] = {
+        REGULAR: partial(_one_by_one, model, create("regular"), samples, tokens)
     }
-    for method in methods:
-        tasks[method.spec, "naive"] = partial(_one_by_one, model, method, samples, tokens)
-        for scheme, share in (("auto", False), ("auto, shared views", True)):
-            tasks[method.spec, scheme] = partial(
-                model.answer_batch,
-                samples,
-                method,
-                max_new_tokens=tokens,
-                batch_size=len(samples),
-                share_views=share,
-            )
-    seconds: dict[tuple[str, str], list[float]] = {key: [] for key in tasks}
-    costs: dict[tuple[str, str], tuple[int, int]] = {}
-    for repeat in range(-warmup, repeats):
-        for key, task in tasks.items():
-            stage = "warm-up" if repeat < 0 else f"{repeat + 1} of {repeats}"
-            progress(f"yes/no, {stage}: {key[0]}, {key[1]}")
-            model.prefixes.clear()
-            with counted(model.hf_model) as count, peak_memory(model.hf_model.device) as peak:
-                start = time.perf_counter()
-                task()
-                took = time.perf_counter() - start
-            if repeat >= 0:
-                seconds[key].append(took)
-                costs[key] = (count[0], max(peak[0], costs.get(key, (0, 0))[1]))
+    for method in plan.methods:
+        if "naive" in plan.schemes:
+            tasks[method.spec, "naive"] = partial(_one_by_one, model, method, samples, tokens)
+        if "auto" in plan.schemes:
+            for scheme, share in (("auto", False), ("auto, shared views", True)):
+                tasks[method.spec, scheme] = partial(
+                    model.answer_batch,
+                    samples,
+                    method,
+                    max_new_tokens=tokens,
+                    batch_size=len(samples),
+                    share_views=share,
+                )
+    seconds: dict[Key, list[float]] = {key: [] for key in tasks}
+    costs: dict[Key, tuple[int, int]] = {}
+    for repeat, key in plan.stages("yes/no", tasks):
+        model.prefixes.clear()
+        with counted(model.hf_model) as count, peak_memory(model.hf_model.device) as peak:
+            start = time.perf_counter()
+            tasks[key]()
+            took = time.perf_counter() - start
+        if repeat >= 0:
+            seconds[key].append(took)
+            costs[key] = (count[0], max(peak[0], costs.get(key, (0, 0))[1]))
     single = _single_first(model, samples)
-    base = seconds["regular", "regular"]
+    base = seconds[REGULAR]
     return [
         Measurement(
             workload="yes/no",
@@ -359,6 +409,7 @@ def _questions(
             seconds=statistics.median(taken),
             spread=(min(taken), max(taken)),
             ratio=_ratio(taken, base),
+            per_token=None,
             token_ratio=None,
             floor_ratio=None,
             first_token=None,
@@ -382,9 +433,9 @@ def _one_by_one(
         views = [model.encode_sample(view.apply(opened, draws)) for view in method.views(opened)]
         clock = Clock()
         if len(views) == 1:
-            answers.append(schemes.regular(model, views, tokens, clock))
+            answers.append(ways.regular(model, views, tokens, clock))
         else:
-            answers.append(schemes.naive(model, views, tokens, clock, method))
+            answers.append(ways.naive(model, views, tokens, clock, method))
     return answers
 
 

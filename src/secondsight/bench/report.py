@@ -10,32 +10,80 @@ from secondsight.bench.measure import Measurement, Result
 
 
 def table(result: Result, workload: str) -> Table:
-    """The ratios of one workload; spreads, times and memory are in the JSON form."""
+    """The figures of one workload; spreads and times are in the JSON form."""
     caption = workload == "caption"
     unit = f"{result.tokens} tokens" if caption else f"{result.questions} questions"
     view = Table(title=f"{workload}: {unit}, median of {result.repeats}", title_justify="left")
-    columns = ["method", "scheme", "seconds", "x regular"]
-    columns += ["per token", "x floor"] if caption else ["questions/s"]
-    for column in [*columns, "forwards", "single"]:
+    for column in columns(workload):
         view.add_column(column, justify="left" if column in ("method", "scheme") else "right")
-    for one in result.measurements:
-        if one.workload == workload:
-            view.add_row(*_cells(one, caption))
+    for row in rows(result, workload):
+        view.add_row(*row)
     return view
 
 
-def _cells(one: Measurement, caption: bool) -> list[str]:
-    cells = [one.method, one.scheme, f"{one.seconds:.3f}", f"{one.ratio:.2f}"]
-    if caption:
-        cells += [_number(one.token_ratio), _number(one.floor_ratio)]
-    else:
-        cells.append(f"{one.per_second:.1f}")
-    single = "" if one.single is None else f"{one.single:.0%}"
-    return [*cells, str(one.forwards), single]
+def columns(workload: str) -> list[str]:
+    """The names of a workload's columns."""
+    own = (
+        ["x regular", "ms/token", "x", "x floor"]
+        if workload == "caption"
+        else ["questions/s", "x regular", "x naive"]
+    )
+    return ["method", "scheme", "seconds", *own, "memory x", "passes", "single"]
+
+
+def rows(result: Result, workload: str) -> list[list[str]]:
+    """A workload's rows, as text."""
+    found = [one for one in result.measurements if one.workload == workload]
+    regular = next(one for one in found if one.scheme == "regular")
+    naive = {one.method: one for one in found if one.scheme == "naive"}
+    return [
+        [
+            one.method,
+            one.scheme,
+            f"{one.seconds:.3f}",
+            *(
+                _caption(one)
+                if workload == "caption"
+                else _questions(one, regular, naive.get(one.method))
+            ),
+            f"{_memory(result, one) / _memory(result, regular):.2f}",
+            str(one.forwards),
+            "" if one.single is None else f"{one.single:.0%}",
+        ]
+        for one in found
+    ]
+
+
+def _caption(one: Measurement) -> list[str]:
+    per_token = None if one.per_token is None else 1e3 * one.per_token
+    return [f"{one.ratio:.2f}", *map(_number, (per_token, one.token_ratio, one.floor_ratio))]
+
+
+def _questions(one: Measurement, regular: Measurement, naive: Measurement | None) -> list[str]:
+    """Questions per second, and over those of regular and naive decoding."""
+    return [
+        f"{one.per_second:.1f}",
+        f"{one.per_second / regular.per_second:.2f}",
+        _number(None if naive is None else one.per_second / naive.per_second),
+    ]
+
+
+def _memory(result: Result, one: Measurement) -> int:
+    """Memory at its highest, weights included."""
+    return result.weight_bytes + one.peak_bytes
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
+
+
+def floors(result: Result) -> list[str]:
+    """What the least is that each method can cost on a caption, a line each."""
+    return [
+        f"floor of {floor.method}: {floor.regular:.3f} s regular"
+        + "".join(f" + {seconds:.3f} s view {n}" for n, seconds in enumerate(floor.views, start=1))
+        for floor in result.floors
+    ]
 
 
 def about(result: Result) -> str:
@@ -48,7 +96,7 @@ def about(result: Result) -> str:
 
 
 def plot(result: Result, path: Path) -> None:
-    """When each token of a caption was there, by scheme; one panel per method.
+    """What captions cost by their length, and by how many views are read.
 
     Args:
         result: The outcome.
@@ -56,19 +104,31 @@ def plot(result: Result, path: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    captions = [one for one in result.measurements if one.times]
+    captions = [one for one in result.measurements if one.times and one.scheme != "loop"]
     regular = [one for one in captions if one.method == "regular"]
     methods = list(dict.fromkeys(one.method for one in captions if one.method != "regular"))
-    figure = Figure(figsize=(3.4 * max(len(methods), 1), 3.2), layout="constrained")
-    panels = figure.subplots(1, max(len(methods), 1), sharey=True, squeeze=False)[0]
-    for panel, method in zip(panels, methods, strict=False):
+    figure = Figure(figsize=(3.4 * (len(methods) + 1), 3.2), layout="constrained")
+    *panels, last = figure.subplots(1, len(methods) + 1, squeeze=False)[0]
+    for panel, method in zip(panels, methods, strict=True):
         for one in [*regular, *(one for one in captions if one.method == method)]:
             line = "--" if one.scheme in ("regular", "naive") else "-"
             panel.plot(range(1, len(one.times) + 1), one.times, line, label=one.scheme)
-        panel.set(title=method, xlabel="tokens")
+        panel.set(title=method, xlabel="tokens", ylabel="seconds")
+        panel.set_ylim(bottom=0)
         panel.grid(alpha=0.3)
-    panels[0].set_ylabel("seconds")
-    panels[-1].legend(fontsize="small")
+        panel.legend(fontsize="small")
+    views = {floor.method: len(floor.views) + 1 for floor in result.floors}
+    for scheme in dict.fromkeys(one.scheme for one in captions if one.scheme != "regular"):
+        points = [(views[one.method], one) for one in captions if one.scheme == scheme]
+        points = sorted([(1, regular[0]), *points], key=lambda point: point[0])
+        costs = [1e3 * (one.per_token or 0) for _, one in points]
+        line = "--" if scheme == "naive" else "-"
+        last.plot([number for number, _ in points], costs, line, marker="o", label=scheme)
+    last.set(title="every method", xlabel="views", ylabel="ms per token")
+    last.set_xticks(sorted({1, *views.values()}))
+    last.set_ylim(bottom=0)
+    last.grid(alpha=0.3)
+    last.legend(fontsize="small")
     partial = path.with_name(f".{path.name}.part{path.suffix}")
     figure.savefig(partial, dpi=120)
     partial.replace(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,8 @@ from secondsight.cli.output import quiet, stderr, stdout
 from secondsight.errors import UserError
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from secondsight.models import Model
 
 
@@ -26,12 +29,22 @@ def bench(
     single: Annotated[
         float, typer.Option(help="Random weights: share of steps with one plausible token.")
     ] = 0.5,
+    single_first: Annotated[
+        float, typer.Option(help="Random weights: the same of the first tokens of yes/no answers.")
+    ] = 0.7,
+    image: Annotated[
+        str | None,
+        typer.Option(help="The picture; the shipped one for the bundled model, otherwise random."),
+    ] = None,
     methods: Annotated[
         str, typer.Option(help="Methods, separated by commas.")
     ] = "ritual,vcd,m3id,ritual+vcd",
     workloads: Annotated[
         str, typer.Option(help="caption, yes/no, or both separated by a comma.")
     ] = "caption,yes/no",
+    schemes: Annotated[
+        str, typer.Option(help="What to time besides regular decoding, separated by commas.")
+    ] = "naive,auto,joint,lazy",
     tokens: Annotated[int, typer.Option(help="Tokens per caption.", min=2)] = 64,
     questions: Annotated[int, typer.Option(help="Questions per picture.", min=1, max=10)] = 6,
     repeats: Annotated[int, typer.Option(help="How often each scheme is timed.", min=1)] = 5,
@@ -51,6 +64,8 @@ def bench(
     All schemes take turns within a repeat, so that a machine that drifts does not favour one; the
     figures are medians, and ratios are medians of the ratios within a repeat. "x floor" compares
     with the least that a method can cost: regular decoding plus one reading of its other views.
+    "loop" is regular decoding by our loop; "single" is how often a single token was plausible,
+    which is when the other views need not be read.
 
     [bold]Examples[/bold]
 
@@ -62,15 +77,14 @@ def bench(
     import torch
 
     from secondsight.bench import run
-    from secondsight.bench.report import about, table
+    from secondsight.bench.measure import SCHEMES
+    from secondsight.bench.report import about, floors, table
     from secondsight.bench.report import plot as draw
     from secondsight.methods import split
 
     chosen = split(methods)
-    wanted = [part.strip() for part in workloads.split(",") if part.strip()]
-    unknown = set(wanted) - {"caption", "yes/no"}
-    if unknown or not wanted:
-        raise UserError(f"--workloads takes caption and yes/no, not {workloads!r}.")
+    wanted = _chosen("workloads", workloads, ("caption", "yes/no"))
+    timed = _chosen("schemes", schemes, SCHEMES)
     if threads is not None:
         torch.set_num_threads(threads)
     loaded = _model(loading, random_weights, single)
@@ -83,6 +97,10 @@ def bench(
             repeats=repeats,
             warmup=warmup,
             workloads=wanted,
+            schemes=timed,
+            picture=_picture(image, loaded.name),
+            single=single if random_weights else None,
+            single_first=single_first if random_weights else None,
             progress=status.update,
         )
     if plot is not None:
@@ -94,6 +112,24 @@ def bench(
     console.print(about(result), highlight=False)
     for workload in wanted:
         console.print(table(result, workload))
+    for line in floors(result):
+        console.print(line, highlight=False)
+
+
+def _chosen(option: str, text: str, known: Sequence[str]) -> list[str]:
+    wanted = [part.strip() for part in text.split(",") if part.strip()]
+    if set(wanted) - set(known) or not wanted:
+        raise UserError(f"--{option} takes {', '.join(known)}, not {text!r}.")
+    return wanted
+
+
+def _picture(source: str | None, model: str) -> Image.Image | None:
+    from secondsight.images import demo_picture, open_image
+    from secondsight.models.loading import BUNDLED
+
+    if source is None and model != BUNDLED:
+        return None
+    return open_image(demo_picture() if source is None else source)
 
 
 def _model(loading: Loading, shape: str | None, single: float) -> Model:

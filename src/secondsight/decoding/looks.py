@@ -60,7 +60,7 @@ class Looks:
         samples = range(rows.samples)
         if rows.views == 1 or self._schedule.one_pass:
             return list(samples)
-        if not self._schedule.together:
+        if not self._schedule.together(rows.samples, len(self._others), rows.length):
             return []
         others = {sample: rows.rows_of(self._others, [sample]) for sample in samples}
         return [

@@ -17,6 +17,7 @@ from transformers.generation import GenerateDecoderOnlyOutput
 
 from secondsight.decoding.cache import CACHE
 from secondsight.decoding.collate import ModelInputs, padding_id
+from secondsight.decoding.cost import Cost
 from secondsight.decoding.generation import Generation, Part
 from secondsight.decoding.looks import Looks
 from secondsight.decoding.observer import Observer
@@ -117,7 +118,8 @@ def decode(
         record,
         observer,
     )
-    generation = Generation(rows, Looks(rows, chosen, Schedule(schedule, watched=watched)), part)
+    looks = Looks(rows, chosen, Schedule(schedule, Cost.of(model), watched=watched))
+    generation = Generation(rows, looks, part)
     return generation if paused else generation.run()
 
 

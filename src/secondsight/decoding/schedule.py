@@ -9,13 +9,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from secondsight.decoding.cost import Cost
 from secondsight.errors import UnsupportedError, nearest
 
 SCHEDULES: Final = ("auto", "joint", "lazy")
-
-_WORTH_IT: Final = 0.15
-"""Recent share of steps that needed the views, above which they ride along: about what one more
-row adds to a forward pass."""
 
 _MEMORY: Final = 0.9
 """How slowly that share forgets, per step."""
@@ -26,7 +23,8 @@ class Schedule:
 
     Args:
         name: ``joint``: always, from the first step on. ``lazy``: never, they catch up when
-            needed. ``auto``: once they have been needed, for as long as they keep being needed.
+            needed. ``auto``: once they have been needed, wherever that is cheaper.
+        cost: What the model's passes cost.
         watched: Whether every view's logits are asked for at every step.
 
     Attributes:
@@ -37,18 +35,32 @@ class Schedule:
         UnsupportedError: No schedule has that name.
     """
 
-    def __init__(self, name: str, *, watched: bool) -> None:
+    def __init__(self, name: str, cost: Cost, *, watched: bool) -> None:
         if name not in SCHEDULES:
             raise UnsupportedError(f"No schedule is called {name!r}.{nearest(name, SCHEDULES)}")
         self.one_pass = name == "joint"
         self.reads_everything = self.one_pass or watched
         self._lazy = name == "lazy" and not watched
+        self._cost = cost
         self._needed = 0.5
 
-    @property
-    def together(self) -> bool:
-        """Whether the views that are up to date ride along in this step."""
-        return self.reads_everything or (not self._lazy and self._needed >= _WORTH_IT)
+    def together(self, samples: int, others: int, positions: int) -> bool:
+        """Whether the views that are up to date ride along in this step.
+
+        They do where their rows cost less than the passes by which they would catch up: a pass is
+        needed as soon as one sample needs it. What those read, many tokens at once, costs little
+        next to the passes themselves.
+
+        Args:
+            samples: How many samples are being written.
+            others: How many views each has beyond the original.
+            positions: What a row attends to.
+        """
+        if self.reads_everything or self._lazy:
+            return self.reads_everything
+        passes = 1 - (1 - self._needed) ** samples
+        rows = samples * others * self._cost.for_row(positions)
+        return rows <= passes * self._cost.for_pass
 
     def saw(self, share: float) -> None:
         """Take note of the share of samples whose outcome depended on the views."""

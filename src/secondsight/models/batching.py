@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from transformers import PreTrainedModel
 
+from secondsight.decoding.cost import position_bytes
 from secondsight.errors import UserError
 from secondsight.sample import Sample, as_sources
 
@@ -121,9 +122,7 @@ def fitting_batch_size(model: PreTrainedModel, positions: int, views: int) -> in
         views: Rows per sample.
     """
     config = model.config.get_text_config(decoder=True)
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    per_token = 2 * config.num_hidden_layers * heads * size * model.dtype.itemsize
+    per_token = position_bytes(config, model.dtype)
     logits = 3 * 4 * config.vocab_size
     per_sample = views * (per_token * positions + logits)
     if model.device.type == "cuda":
