@@ -6,7 +6,7 @@ Usage:
 Captions and yes/no questions, drawn at temperature 1 and greedy, with several seeds, and what the
 single views know. Runs what is not there yet, so an interrupted comparison goes on; then writes
 tables, findings and plots into docs/stickers.md. `--scenes`, `--seeds` and `--only` set the size,
-`--write` writes from what is finished and runs nothing.
+`--minutes` ends it in time, `--write` writes from what is finished and runs nothing.
 """
 
 from __future__ import annotations
@@ -62,31 +62,45 @@ def run_evidence(split: str, size: Size, out: Path) -> None:
     gather(split, size.scenes, out)
 
 
-def run(out: Path, size: Size, only: tuple[str, ...], jobs: int) -> list[str]:
+def run(
+    out: Path, size: Size, only: tuple[str, ...], jobs: int, minutes: float | None
+) -> list[str]:
     """Runs everything on `jobs` processors, going on with what is there.
 
+    Args:
+        out: Folder of the runs.
+        size: How much is asked.
+        only: Names of parts; all if empty.
+        jobs: Processes.
+        minutes: When to stop, finished or not; None for no limit.
+
     Returns:
-        The names of what failed.
+        The names of what failed or was not finished.
     """
     out.mkdir(parents=True, exist_ok=True)
     wanted = parts(only)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_end_with_parent) as pool:
-        named: dict[Future[None], str] = {
-            pool.submit(run_part, part, size, out): part.name for part in wanted
-        }
-        named |= {
-            pool.submit(run_evidence, split, size, out): f"evidence-{split}"
-            for split in SPLITS
-            if not only or f"evidence-{split}" in only
-        }
+        named: dict[Future[None], str] = {}
+
+        def submit(chosen: list[Part]) -> None:
+            named.update({pool.submit(run_part, p, size, out): p.name for p in chosen})
+
+        # The most telling first, so that an early stop leaves something.
+        submit([part for part in wanted if part.temperature])
+        for split in SPLITS:
+            if not only or f"evidence-{split}" in only:
+                named[pool.submit(run_evidence, split, size, out)] = f"evidence-{split}"
+        submit([part for part in wanted if not part.temperature])
+        unfinished: list[str] = []
         try:
-            return _watch(named, wanted, size, out)
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
+            unfinished = _watch(named, wanted, size, out, minutes)
+        finally:
+            if any(not future.done() for future in named):
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in multiprocessing.active_children():
+                    process.terminate()
+        return unfinished
 
 
 def _end_with_parent() -> None:
@@ -101,11 +115,22 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait_for_it, daemon=True).start()
 
 
-def _watch(named: dict[Future[None], str], wanted: list[Part], size: Size, out: Path) -> list[str]:
+def _watch(
+    named: dict[Future[None], str],
+    wanted: list[Part],
+    size: Size,
+    out: Path,
+    minutes: float | None,
+) -> list[str]:
     """Waits for everything, with a line of progress now and then."""
-    start, pending, failed = time.monotonic(), set(named), []
+    start, pending = time.monotonic(), set(named)
+    failed: list[str] = []
     before = sum(part.progress(out, size)[0] for part in wanted)
     while pending:
+        seconds = time.monotonic() - start
+        if minutes is not None and seconds > 60 * minutes:
+            _say(f"stopped after {seconds / 60:.0f} min; the same command goes on from here")
+            return [*failed, *(named[future] for future in pending)]
         ended, pending = wait(pending, timeout=EVERY, return_when=FIRST_COMPLETED)
         for future in ended:
             error = future.exception()
@@ -113,13 +138,16 @@ def _watch(named: dict[Future[None], str], wanted: list[Part], size: Size, out: 
                 failed.append(named[future])
             _say(f"{named[future]}: {f'failed: {error}' if error else 'finished'}")
         if not ended:
-            work = [part.progress(out, size) for part in wanted]
-            done, total = (sum(values) for values in zip(*work, strict=True)) if work else (1, 1)
-            seconds = time.monotonic() - start
-            rate = (done - before) / seconds
-            left = f", about {(total - done) / rate / 60:.0f} min left" if rate > 0 else ""
-            _say(f"{100 * done / total:.0f}% after {seconds / 60:.1f} min{left}")
+            _say(_progress(wanted, size, out, before, time.monotonic() - start))
     return failed
+
+
+def _progress(wanted: list[Part], size: Size, out: Path, before: float, seconds: float) -> str:
+    work = [part.progress(out, size) for part in wanted] or [(1.0, 1.0)]
+    done, total = (sum(values) for values in zip(*work, strict=True))
+    rate = (done - before) / seconds
+    left = f", about {(total - done) / rate / 60:.0f} min left" if rate > 0 else ""
+    return f"{100 * done / total:.0f}% after {seconds / 60:.1f} min{left}"
 
 
 def _say(text: str) -> None:
@@ -140,6 +168,7 @@ def main() -> int:
     )
     parser.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 8), help="processes")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs/stickers.md")
+    parser.add_argument("--minutes", type=float, help="stop after so long, and write what there is")
     parser.add_argument("--write", action="store_true", help="only write what is finished")
     args = parser.parse_args()
     if min(args.scenes, args.seeds, args.jobs) < 1:
@@ -147,14 +176,15 @@ def main() -> int:
     failed: list[str] = []
     if not args.write:
         try:
-            failed = run(args.out, Size(args.scenes, args.seeds), tuple(args.only), args.jobs)
+            size = Size(args.scenes, args.seeds)
+            failed = run(args.out, size, tuple(args.only), args.jobs, args.minutes)
         except KeyboardInterrupt:
             _say("interrupted; the same command goes on from here")
             return 130
     write(args.out, args.docs)
     _say(f"written: {args.docs}")
     if failed:
-        _say(f"failed: {', '.join(failed)}; the same command tries them again")
+        _say(f"not finished: {', '.join(failed)}; the same command tries them again")
     return 1 if failed else 0
 
 
