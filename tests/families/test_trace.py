@@ -68,6 +68,7 @@ def test_facts(family: Loaded, traced: Trace) -> None:
     assert [token for token in inference["ids"] if token != -200] == [
         token for token in ids if token != slot
     ]
+    assert all(chunk["with_start"] == chunk["count"] for chunk in inference["chunks"])
     assert QUESTION in inference["prompt"]
     assert "<image>" in inference["prompt"]
     assert inference["pixels"]["shape"] == list(inputs["pixel_values"].shape)

@@ -179,7 +179,7 @@ def _chunks(
                 ids=shown,
                 tokens=tuple(map(str, names)),
                 count=len(shown),
-                with_start=len(shown) + (kind == "text" and bool(start)),
+                with_start=len(shown) + (part is not None and kind == "text" and bool(start)),
             )
         )
     return start, tuple(chunks)

@@ -78,7 +78,8 @@ class Chunk:
         ids: The ids that it became in the prompt.
         tokens: Each id's text.
         count: How many ids it became.
-        with_start: How many ids it has when tokenised alone, with the beginning of a sequence.
+        with_start: How many ids it has when tokenised alone, with the beginning of a sequence;
+            as many as `count` where the family tokenises its prompt in one piece.
     """
 
     text: str
