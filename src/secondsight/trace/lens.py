@@ -40,12 +40,11 @@ class Lens:
         logits = self._head(self._norm(hidden[:, self._rows]))[0].float()
         if self._cap is not None:
             logits = torch.tanh(logits / self._cap) * self._cap
-        logs = logits.log_softmax(dim=-1)
-        chosen = logs.gather(-1, self._tokens.to(logs.device)[:, None])
-        top = logs.topk(min(_TOP, logs.shape[-1]), dim=-1)
-        ranks = (logs > chosen).sum(dim=-1) + 1
-        values = logits.gather(-1, top.indices)
-        kept = (chosen[:, 0], ranks, top.indices, top.values, values)
+        chosen = logits.gather(-1, self._tokens.to(logits.device)[:, None])
+        total = logits.logsumexp(dim=-1, keepdim=True)
+        top = logits.topk(min(_TOP, logits.shape[-1]), dim=-1)
+        ranks = (logits > chosen).sum(dim=-1) + 1
+        kept = ((chosen - total)[:, 0], ranks, top.indices, top.values - total, top.values)
         self._layers.append(tuple(tensor.cpu() for tensor in kept))
 
     def result(self, read: TokenReader) -> tuple[tuple[LensLayer, ...], ...]:

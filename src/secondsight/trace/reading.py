@@ -73,10 +73,10 @@ class SecondReading:
                 logits_to_keep=len(self._tokens),
                 return_dict=True,
             )
-        logs = output.logits[0, -len(self._tokens) :].float().log_softmax(dim=-1)
-        tokens = torch.tensor(self._tokens, device=logs.device)
-        found: list[float] = logs.gather(-1, tokens[:, None])[:, 0].tolist()
-        return found
+        logits = output.logits[0, -len(self._tokens) :].float()
+        tokens = torch.tensor(self._tokens, device=logits.device)
+        found = logits.gather(-1, tokens[:, None])[:, 0] - logits.logsumexp(dim=-1)
+        return list(found.tolist())
 
     def _continued(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """A view's inputs with all tokens but the last, whose successor nobody asks for."""

@@ -69,7 +69,8 @@ class TokenRecorder:
         token = int(step.tokens[0])
         chosen = log_probabilities[:, token]
         top = logits.topk(min(self._keep, logits.shape[-1]), dim=-1)
-        entropies = torch.special.entr(log_probabilities.exp()).sum(dim=-1)
+        probabilities = log_probabilities.exp()
+        entropies = torch.special.entr(probabilities).sum(dim=-1)
         self._steps.append(
             _Distributions(
                 token=token,
@@ -77,7 +78,7 @@ class TokenRecorder:
                 log_probabilities=chosen.cpu(),
                 ranks=(log_probabilities > chosen[:, None]).sum(dim=-1).cpu() + 1,
                 entropies=entropies.cpu() / _LN2,
-                divergences=_divergences(log_probabilities[:-1]).cpu(),
+                divergences=_divergences(log_probabilities[:-1], probabilities[:-1]).cpu(),
                 top_log_probabilities=log_probabilities.gather(-1, top.indices).cpu(),
                 top_logits=top.values.cpu(),
                 top_ids=top.indices.cpu(),
@@ -174,14 +175,14 @@ def with_dependence(
     return tuple(told)
 
 
-def _divergences(log_probabilities: torch.Tensor) -> torch.Tensor:
+def _divergences(log_probabilities: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
     """Jensen-Shannon divergence of each view from the first, in bits; 0 for the first itself."""
     divergences = log_probabilities.new_zeros(len(log_probabilities))
     if len(log_probabilities) > 1:
         others = log_probabilities[1:]
         first = log_probabilities[:1].expand_as(others)
         middle = torch.logaddexp(first, others) - _LN2
-        both = first.exp() * (first - middle) + others.exp() * (others - middle)
+        both = probabilities[:1] * (first - middle) + probabilities[1:] * (others - middle)
         divergences[1:] = both.sum(dim=-1) / (2 * _LN2)
     return divergences.clamp(0, 1)
 
