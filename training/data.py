@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from torch.utils.data import IterableDataset
 
-from secondsight.benchmarks.stickers.captions import place_of
+from secondsight.benchmarks.stickers.captions import common_colour, place_of
 from secondsight.benchmarks.stickers.catalog import CATEGORIES, COLOURS
 from secondsight.benchmarks.stickers.render import Rendering, render
 from secondsight.benchmarks.stickers.scene import Scene, SceneKnobs, SceneObject, make_scene
@@ -34,6 +34,8 @@ _FILL = tuple(int(255 * m) for m in MEAN)
 _CATEGORY = {c.name: i + 1 for i, c in enumerate(CATEGORIES)}
 _COLOUR = {name: i + 1 for i, name in enumerate(COLOURS)}
 EOS, IGNORE = 2, -100
+#: The largest number of equal objects that a question is helped with.
+MOST = 5
 
 #: While the vision tower learns alone, pictures are crowded: more objects to learn from in each.
 CROWD = SceneKnobs(
@@ -59,9 +61,9 @@ class Shape:
         length: Tokens of a packed sequence, image included.
     """
 
-    image: int = 160
+    image: int = 192
     patch: int = 16
-    length: int = 320
+    length: int = 432
 
     @property
     def side(self) -> int:
@@ -126,6 +128,16 @@ def thirds(item: SceneObject) -> tuple[int, int]:
     )
 
 
+def sides(first: SceneObject, second: SceneObject) -> tuple[int, int]:
+    """On which side of the second object the first is: 0 left (above), 1 right (below).
+
+    -100 where that is not plain to see.
+    """
+    gaps = (a - b for a, b in zip(first.centre, second.centre, strict=True))
+    horizontal, vertical = (int(gap > 0) if abs(gap) > 0.1 else IGNORE for gap in gaps)
+    return horizontal, vertical
+
+
 class Packer:
     """Turns conversations into one packed sequence."""
 
@@ -148,21 +160,43 @@ class Packer:
             found.sort(key=lambda pair: -len(pair[0]))
 
     def asked(self, row: dict[str, NDArray[np.int64]], scene: Scene) -> NDArray[np.int64]:
-        """What a question's object is: (3, length), -100 where no question names one.
+        """What there is to know of a question's object: (7, length), -100 where nothing is.
 
-        Whether the picture shows it (1 or 0) and, where it shows just one, its thirds.
+        Whether the picture shows it (1 or 0); how many, less one; the one colour of all; where it
+        shows just one, its thirds; and on which side of it (0 left or above, 1 right or below) the
+        object is that the same conversation named before.
         """
         ids = row["ids"].tolist()
-        marks = np.full((3, len(ids)), IGNORE)
+        marks = np.full((7, len(ids)), IGNORE)
+        before: dict[int, SceneObject] = {}
         for i in np.nonzero((row["labels"] == IGNORE) & (row["block"] > 1))[0]:
-            for tokens, name in self.endings.get(ids[i], ()):
-                if ids[i + 1 - len(tokens) : i + 1] == tokens:
-                    items = scene.of(name)
-                    marks[0, i] = bool(items)
-                    if len(items) == 1:
-                        marks[1:, i] = thirds(items[0])
-                    break
+            name = self._named(ids, i)
+            if name is None:
+                continue
+            items = scene.of(name)
+            marks[0, i] = bool(items)
+            if not items:
+                continue
+            if len(items) <= MOST:
+                marks[1, i] = len(items) - 1
+            colour = common_colour(items)
+            if colour is not None:
+                marks[2, i] = _COLOUR[colour] - 1
+            if len(items) == 1:
+                marks[3:5, i] = thirds(items[0])
+                conversation = int(row["block"][i])
+                other = before.get(conversation)
+                if other is not None:
+                    marks[5:, i] = sides(other, items[0])
+                before[conversation] = items[0]
         return marks
+
+    def _named(self, ids: list[int], end: int) -> str | None:
+        """The category whose name ends with a token."""
+        for tokens, name in self.endings.get(ids[end], ()):
+            if ids[end + 1 - len(tokens) : end + 1] == tokens:
+                return name
+        return None
 
     def encode(self, dialogue: Dialogue) -> tuple[list[int], list[int]]:
         """Ids of a conversation from behind the image on, and its labels."""

@@ -39,10 +39,13 @@ class Dialogue:
 
 
 def dialogues(scene: Scene, rng: Random, questions: int) -> list[Dialogue]:
-    """A description and several questions, each a conversation of its own."""
+    """Descriptions and several questions, each a conversation of its own."""
     if not scene.objects:
         return [Dialogue((_unknown(rng),)) for _ in range(3)]
-    result = [Dialogue((_caption(scene, rng),), blind=rng.random() < 0.06)]
+    result = [Dialogue((_full(scene, rng),), blind=rng.random() < 0.06)]
+    if rng.random() < 0.7:
+        result.append(Dialogue((_brief(scene, rng),)))
+    descriptions = len(result)
     makers = (
         _exists,
         _exists_other,
@@ -53,7 +56,7 @@ def dialogues(scene: Scene, rng: Random, questions: int) -> list[Dialogue]:
         _colour,
         _colour_yes_no,
     )
-    weights = (2.0, 2.5, 1.5, 1.2, 1.0, 2.2, 1.2, 1.2)
+    weights = (1.6, 2.0, 1.2, 1.8, 1.0, 3.2, 1.0, 1.6)
     picks = [_exists, _exists_other, *rng.choices(makers, weights, k=questions - 2)]
     for make in picks:
         turn = make(scene, rng)
@@ -73,9 +76,9 @@ def dialogues(scene: Scene, rng: Random, questions: int) -> list[Dialogue]:
         asked, answer = rng.choice(w.ABOUT)
         result.append(Dialogue(((rng.choice(asked), answer),)))
     # What does not fit into a sequence is dropped from the end: no kind of question always.
-    rest = result[1:]
+    rest = result[descriptions:]
     rng.shuffle(rest)
-    return result[:1] + rest
+    return result[:descriptions] + rest
 
 
 def _careless(question: str, rng: Random) -> str:
@@ -113,9 +116,11 @@ def _unknown(rng: Random) -> Turn:
     return _careless(asked.format(name=name, plural=plural, color="color"), rng), w.UNKNOWN
 
 
-def _caption(scene: Scene, rng: Random) -> Turn:
-    if rng.random() < 0.8:
-        return _careless(rng.choice(w.DESCRIBE), rng), captions.full(scene, rng)
+def _full(scene: Scene, rng: Random) -> Turn:
+    return _careless(rng.choice(w.DESCRIBE), rng), captions.full(scene, rng)
+
+
+def _brief(scene: Scene, rng: Random) -> Turn:
     return _careless(rng.choice(w.BRIEF), rng), captions.brief(scene, rng)
 
 
@@ -298,7 +303,7 @@ def _two_turns(scene: Scene, rng: Random) -> tuple[Turn, ...]:
         question = rng.choice(("Where is it?", "Where?", "And where is it?", "Where exactly?"))
         return first, (question, f"The {name} is {captions.place_of(item)}.")
     if chance < 0.65:
-        first = _caption(scene, rng)
+        first = rng.choice((_full, _brief))(scene, rng)
     else:
         first = rng.choice((_exists, _exists_other, _count))(scene, rng)
     second = rng.choice((_exists, _exists_other, _exists_other, _count, _colour, _where))

@@ -33,7 +33,7 @@ def export(checkpoint: Path, target: Path = BUNDLED, weights: str = "master") ->
     named = dict(trainee.named_parameters())
     with torch.no_grad():
         for name, value in zip(state["names"], state[weights], strict=True):
-            named[name].copy_(value)
+            named[name].copy_(value.view_as(named[name]))
     model = trainee.llava
     model.generation_config.bos_token_id = 1
     model.generation_config.eos_token_id = 2

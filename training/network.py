@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import (
+    AttentionInterface,
     CLIPVisionConfig,
     LlamaConfig,
     LlavaConfig,
@@ -77,6 +81,7 @@ class Trainee(nn.Module):
         self.shape = shape
         self.start = start
         self.llava = LlavaForConditionalGeneration(configuration(shape))
+        self.llava.model.language_model.config._attn_implementation = PACKED
         width = self.llava.config.vision_config.hidden_size
         tower = self.llava.model.vision_tower
         embeddings = getattr(tower, "vision_model", tower).embeddings
@@ -123,32 +128,39 @@ class Trainee(nn.Module):
         image = model.multi_modal_projector(features)
         start = self.start
         embeds = torch.cat([embeds[:, :start], image, embeds[:, start + image.shape[1] :]], dim=1)
-        mask = visible(block)
+        seen = visible(block)
+        mask = torch.zeros_like(seen, dtype=embeds.dtype).masked_fill(~seen, float("-inf"))
         x = embeds
         rotary = model.language_model.rotary_emb(x, positions)
         half = x
+        prompt = start + image.shape[1]
         for number, layer in enumerate(model.language_model.layers):
-            x = layer(x, attention_mask=mask, position_ids=positions, position_embeddings=rotary)
+            x = layer(x, attention_mask=mask, position_embeddings=rotary, prompt_length=prompt)
             x = x[0] if isinstance(x, tuple) else x
             if number == HALF_WAY:
                 half = model.language_model.norm(x)
         return model.language_model.norm(x), half
 
-    def place_loss(self, hidden: Tensor, thirds: Tensor, places: Tensor) -> Tensor:
-        """How well hidden states tell where an object is, read off by the output head.
+    def told_loss(
+        self, hidden: Tensor, targets: Sequence[Tensor], words: Sequence[Tensor]
+    ) -> Tensor:
+        """How well hidden states tell facts, read off by the output head; summed over the facts.
 
-        `hidden` is (..., width), `thirds` (2, ...) the object's column and line; `places` is (2, 3)
-        the ids of "left", "middle", "right" and "top", "middle", "bottom".
+        Args:
+            hidden: (..., width).
+            targets: For each fact, which of its words is true: (...), -100 where unknown.
+            words: For each fact, the ids of its words, such as "left", "middle" and "right".
         """
-        known = thirds[0] != IGNORE
         total = hidden.new_zeros((), dtype=torch.float32)
-        for target, tokens in zip(thirds, places, strict=True):
-            logits = (hidden[known] @ self.llava.lm_head.weight[tokens].T).float()
-            total = total + F.cross_entropy(logits, target[known])
+        for target, tokens in zip(targets, words, strict=True):
+            known = target != IGNORE
+            if known.any():
+                logits = (hidden[known] @ self.llava.lm_head.weight[tokens].T).float()
+                total = total + F.cross_entropy(logits, target[known])
         return total
 
     def word_loss(
-        self, features: Tensor, targets: Tensor, words: Tensor, places: Tensor
+        self, features: Tensor, targets: Tensor, words: Tensor, places: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
         """How far the projected patches are from the words for what they show.
 
@@ -162,7 +174,7 @@ class Trainee(nn.Module):
         hidden = self.llava.model.language_model.norm(projected)
         word = F.cross_entropy(self.llava.lm_head(hidden).float(), words[category[shown] - 1])
         thirds = targets[:, 3:].transpose(0, 1)[:, shown]
-        return word, self.place_loss(hidden, thirds, places)
+        return word, self.told_loss(hidden, thirds.unbind(), places)
 
     def asked_loss(self, half: Tensor, asked: Tensor, decisive: Tensor) -> tuple[Tensor, Tensor]:
         """Half way through, where a question names an object, it must be known whether it is there.
@@ -205,6 +217,37 @@ def place_code(side: int, width: int) -> Tensor:
         torch.linspace(-1, 1, side), torch.linspace(-1, 1, side), indexing="ij"
     )
     return torch.stack([column.flatten(), line.flatten()], 1) @ basis
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor,
+    prompt_length: int,
+    scaling: float,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attention over a packed sequence, as plain products: on a CPU faster than the fused kernels.
+
+    The prompt and the picture, which see nothing behind them, are spared the conversations.
+    """
+    query = query * scaling
+    outputs = []
+    for rows, columns in (
+        (slice(0, prompt_length), slice(0, prompt_length)),
+        (slice(prompt_length, None), slice(None)),
+    ):
+        scores = query[:, :, rows] @ key[:, :, columns].transpose(2, 3)
+        weights = (scores + attention_mask[:, :, rows, columns]).softmax(dim=-1)
+        outputs.append(weights @ value[:, :, columns])
+    return torch.cat(outputs, dim=2).transpose(1, 2), None
+
+
+#: The name of `packed_attention` among transformers' attention functions.
+PACKED = "packed_conversations"
+AttentionInterface.register(PACKED, packed_attention)
 
 
 def visible(block: Tensor) -> Tensor:

@@ -15,23 +15,34 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import DataLoader
+from transformers import LlavaForConditionalGeneration
 
-from secondsight.benchmarks.stickers.catalog import CATEGORIES
+from secondsight.benchmarks.stickers.captions import NUMBERS
+from secondsight.benchmarks.stickers.catalog import CATEGORIES, COLOURS
 
-from .data import Packer, Scenes, Shape
+from .data import MOST, Packer, Scenes, Shape
 from .matching import match_words
 from .network import Trainee
 from .tokenizer import VOCABULARY
 
 #: By this step of talking, patches lie near their words.
 MATCHING_STEP = 300
+#: Words that tell an object's column and line.
+PLACES = (("left", "middle", "right"), ("top", "middle", "bottom"))
+#: Words that tell on which side of an object another is: others than those for places, since both
+#: are read off one state.
+SIDES = (("before", "after"), ("above", "below"))
+#: Weight decay of matrices.
+DECAY = 0.05
 
 
 @dataclass(frozen=True)
@@ -60,16 +71,24 @@ class Stage:
 def stages(see: float, talk: float) -> tuple[Stage, Stage]:
     """The two stages with their lengths in minutes."""
     return (
-        Stage("see", see, 24, 1e-3, 1e-3, 0.4, 100),
-        Stage("talk", talk, 24, 1.5e-3, 8e-4, 0.0, 150),
+        Stage("see", see, 48, 3e-4, 1.5e-3, 0.3, 100),
+        Stage("talk", talk, 24, 1e-3, 2.5e-4, 0.0, 100),
     )
 
 
 class Trainer:
-    """The model in bfloat16, its weights in float32, their average, and where training stands."""
+    """The model in bfloat16, its weights in float32, their average, and where training stands.
+
+    Args:
+        shape: Sizes of the inputs.
+        seed: Seed of weights and data.
+        init: A Hugging Face LLaVA folder to start from, or None to start from nothing.
+        rank: Which of the processes this is.
+        world: How many there are.
+    """
 
     def __init__(
-        self, shape: Shape, seed: int, compiled: bool, rank: int = 0, world: int = 1
+        self, shape: Shape, seed: int, init: Path | None = None, rank: int = 0, world: int = 1
     ) -> None:
         torch.manual_seed(seed)
         self.rank, self.world = rank, world
@@ -77,28 +96,19 @@ class Trainer:
         self.seed = seed
         self.packer = Packer(shape)
         self.model = Trainee(shape, self.packer.start)
+        self.warm = init is not None
+        if init is not None:
+            start_from(self.model, init, shape)
         named = dict(self.model.named_parameters())
         self.names = list(named)
-        self.master = [p.detach().clone() for p in named.values()]
+        self.master = [as_matrix(p.detach().clone()) for p in named.values()]
         self.average = [p.clone() for p in self.master]
         self.model.to(torch.bfloat16)
         self.params = list(self.model.parameters())
-        vision = [("vision_tower" in n or n.startswith("heads")) for n in self.names]
-        decay = [p.ndim > 1 for p in self.master]
-        groups = [
-            {
-                "params": [
-                    p
-                    for p, v, d in zip(self.master, vision, decay, strict=True)
-                    if v == is_v and d == is_d
-                ],
-                "weight_decay": 0.05 if is_d else 0.0,
-                "vision": is_v,
-            }
-            for is_v in (True, False)
-            for is_d in (True, False)
-        ]
-        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), foreach=True)
+        self.muon = torch.optim.Muon(
+            self._groups(inner=True), weight_decay=DECAY, adjust_lr_fn="match_rms_adamw"
+        )
+        self.adamw = torch.optim.AdamW(self._groups(inner=False), betas=(0.9, 0.98), foreach=True)
         pieces = ("Yes", "No")
         self.decisive = torch.tensor([self.packer.sp.encode(p)[0] for p in pieces])
         self.words = torch.zeros(len(CATEGORIES), VOCABULARY)
@@ -107,20 +117,41 @@ class Trainer:
                 tokens = self.packer.sp.encode(text)
                 for token in tokens:
                     row[token] += share / len(tokens)
-        names = (("left", "middle", "right"), ("top", "middle", "bottom"))
-        self.places = torch.tensor([[self.packer.sp.encode(n)[0] for n in row] for row in names])
+        self.places = [self._first_pieces(names) for names in PLACES]
+        facts = (NUMBERS[1 : MOST + 1], tuple(COLOURS), *PLACES, *SIDES)
+        self.facts = [self._first_pieces(names) for names in facts]
         self.stage, self.step, self.seconds = 0, 0, 0.0
-        if compiled:
-            self.model.see = torch.compile(self.model.see)  # type: ignore[method-assign]
-            self.model.read = torch.compile(self.model.read)  # type: ignore[method-assign]
+
+    def _first_pieces(self, words: Iterable[str]) -> Tensor:
+        return torch.tensor([self.packer.sp.encode(word)[0] for word in words])
+
+    def _groups(self, inner: bool) -> list[dict[str, Any]]:
+        """Groups of weights: the matrices inside the network, or all others.
+
+        Embeddings, heads and what has no two dimensions is left to AdamW, as Muon's authors do.
+        """
+        groups: dict[tuple[bool, bool], dict[str, Any]] = {}
+        for name, weights in zip(self.names, self.master, strict=True):
+            outer = "embed_tokens" in name or "position_embedding" in name or "heads" in name
+            if inner == (weights.ndim == 2 and not outer):
+                vision, matrix = "vision_tower" in name or "heads" in name, weights.ndim == 2
+                group = {"params": [], "weight_decay": DECAY if matrix else 0.0, "vision": vision}
+                groups.setdefault((vision, matrix), group)["params"].append(weights)
+        return list(groups.values())
 
     def losses(self, batch: dict[str, Tensor], talk: bool) -> tuple[Tensor, dict[str, float]]:
         """The loss to minimise, and what to log."""
         features = self.model.see(batch["pixels"])
         patch, seen = self.model.patch_loss(features, batch["targets"])
-        log = {"patch_loss": patch.item(), "patch_accuracy": seen.item()}
+        words, place = self.model.word_loss(features, batch["targets"], self.words, self.places)
+        log = {
+            "patch_loss": patch.item(),
+            "patch_accuracy": seen.item(),
+            "word_loss": words.item(),
+            "place_loss": place.item(),
+        }
         if not talk:
-            return patch, log
+            return patch + 0.3 * words + 0.3 * place, log
         hidden, half = self.model.read(features, batch["ids"], batch["positions"], batch["block"])
         asked_loss, found = self.model.asked_loss(half, batch["asked"], self.decisive)
         text, guess, target = self.model.text_loss(hidden, batch["labels"], self.decisive)
@@ -131,17 +162,15 @@ class Trainer:
             "token_accuracy": right.float().mean().item(),
             "yes_no_accuracy": right[asked].float().mean().item(),
         }
-        words, place = self.model.word_loss(features, batch["targets"], self.words, self.places)
-        where = self.model.place_loss(half, batch["asked"][:, 1:].transpose(0, 1), self.places)
-        log |= {"word_loss": words.item(), "asked_accuracy": found.item()}
-        log |= {"place_loss": place.item(), "where_loss": where.item()}
-        aids = 0.5 * patch + 0.3 * words + 0.5 * asked_loss + 0.15 * place + 0.25 * where
+        facts = self.model.told_loss(half, batch["asked"][:, 1:].unbind(1), self.facts)
+        log |= {"asked_accuracy": found.item(), "facts_loss": facts.item()}
+        aids = 0.5 * patch + 0.3 * words + 0.5 * asked_loss + 0.3 * place + 0.2 * facts
         return text + aids, log
 
     def update(
         self, loss: Tensor, rate: float, vision_rate: float, keep: float, seconds: float
     ) -> None:
-        """One step of AdamW on the float32 weights, and of their average.
+        """One step of the optimizers on the float32 weights, and of their average.
 
         Gradients, and the first process's clock, are shared by all processes.
         """
@@ -163,19 +192,25 @@ class Trainer:
             w.grad = flat[start : start + w.numel()].view_as(w) / self.world
             start += w.numel()
         torch.nn.utils.clip_grad_norm_(self.master, 1.0, foreach=True)
-        for group in self.optimizer.param_groups:
-            group["lr"] = vision_rate if group["vision"] else rate
-        self.optimizer.step()
+        for optimizer in (self.muon, self.adamw):
+            for group in optimizer.param_groups:
+                group["lr"] = vision_rate if group["vision"] else rate
+            optimizer.step()
+        self._compute_with_master()
         with torch.no_grad():
-            torch._foreach_copy_(self.params, self.master)
             torch._foreach_lerp_(self.average, self.master, 1.0 - keep)
+
+    def _compute_with_master(self) -> None:
+        """The weights for computing are the float32 ones, rounded."""
+        with torch.no_grad():
+            torch._foreach_copy_([as_matrix(p) for p in self.params], self.master)
 
     def start_matching(self) -> None:
         """Sets two heads to find words among the patches; the same in every process."""
         batch = next(iter(Scenes(self.shape, 24, self.seed + 99)))
         trainee = Trainee(self.shape, self.packer.start)
         with torch.no_grad():
-            torch._foreach_copy_(list(trainee.parameters()), self.master)
+            torch._foreach_copy_([as_matrix(p) for p in trainee.parameters()], self.master)
         rows, query, key = match_words(trainee, batch["pixels"], batch["targets"], self.words)
         prefix = "llava.model.language_model.layers.0.self_attn."
         for name, value in (("q_proj.weight", query), ("k_proj.weight", key)):
@@ -189,7 +224,8 @@ class Trainer:
             "names": self.names,
             "master": self.master,
             "average": self.average,
-            "optimizer": self.optimizer.state_dict(),
+            "muon": self.muon.state_dict(),
+            "adamw": self.adamw.state_dict(),
             "stage": self.stage,
             "step": self.step,
             "seconds": self.seconds,
@@ -200,9 +236,26 @@ class Trainer:
         with torch.no_grad():
             torch._foreach_copy_(self.master, state["master"])
             torch._foreach_copy_(self.average, state["average"])
-            torch._foreach_copy_(self.params, self.master)
-        self.optimizer.load_state_dict(state["optimizer"])
+        self._compute_with_master()
+        self.muon.load_state_dict(state["muon"])
+        self.adamw.load_state_dict(state["adamw"])
         self.stage, self.step, self.seconds = state["stage"], state["step"], state["seconds"]
+
+
+def as_matrix(weights: Tensor) -> Tensor:
+    """A view of weights as Muon takes them: the convolution over a patch is a matrix."""
+    return weights.flatten(1) if weights.ndim > 2 else weights
+
+
+def start_from(trainee: Trainee, folder: Path, shape: Shape) -> None:
+    """Loads a LLaVA's weights; position embeddings of another picture size are interpolated."""
+    weights = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    state = weights.state_dict()
+    name = next(key for key in state if key.endswith("position_embedding.weight"))
+    grid = state[name][1:].T.unflatten(1, (-1, int((len(state[name]) - 1) ** 0.5)))
+    grid = F.interpolate(grid[None], (shape.side, shape.side), mode="bicubic")[0]
+    state[name] = torch.cat([state[name][:1], grid.flatten(1).T])
+    trainee.llava.load_state_dict(state)
 
 
 def save(trainer: Trainer, path: Path) -> None:
@@ -230,7 +283,7 @@ def run(trainer: Trainer, plan: tuple[Stage, ...], out: Path, every: int, unknow
         )
         loader = DataLoader(data, batch_size=None, num_workers=1, prefetch_factor=8)
         saved = time.monotonic()
-        last: float | None = None  # the first step compiles, and does not count
+        last: float | None = None
         sums: dict[str, float] = {}
         for batch in loader:
             progress = trainer.seconds / budget
@@ -238,7 +291,7 @@ def run(trainer: Trainer, plan: tuple[Stage, ...], out: Path, every: int, unknow
                 break
             shape = stage.final + (1 - stage.final) * 0.5 * (1 + math.cos(math.pi * progress))
             shape *= min(1.0, (trainer.step + 1) / stage.warmup)
-            if talk and trainer.step == MATCHING_STEP:
+            if talk and trainer.step == MATCHING_STEP and not trainer.warm:
                 trainer.start_matching()
             loss, log = trainer.losses(batch, talk)
             keep = min(0.998, (trainer.step + 1) / (trainer.step + 10))
@@ -282,7 +335,7 @@ def work(rank: int, args: argparse.Namespace) -> None:
             rank=rank,
             world_size=args.processes,
         )
-    trainer = Trainer(Shape(), args.seed, not args.no_compile, rank, args.processes)
+    trainer = Trainer(Shape(), args.seed, args.init, rank, args.processes)
     if (args.out / "checkpoint.pt").exists():
         trainer.restore(torch.load(args.out / "checkpoint.pt", weights_only=True))
     run(trainer, stages(args.see, args.talk), args.out, args.every, args.unknown)
@@ -303,7 +356,7 @@ def main() -> None:
     parser.add_argument(
         "--unknown", type=float, default=0.05, help="share of pictures without stickers"
     )
-    parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--init", type=Path, help="a LLaVA folder to start from (default: nothing)")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     if args.processes > 1:

@@ -51,15 +51,14 @@ def phrase(items: tuple[SceneObject, ...], coloured: bool) -> str:
     return f"{NUMBERS[len(items)]} {full}"
 
 
-def groups(scene: Scene, rng: Random) -> list[tuple[SceneObject, ...]]:
-    """The objects by category, the largest first; near ties fall either way."""
-    members = [scene.of(name) for name in scene.categories]
-    return sorted(members, key=lambda g: -max(o.size for o in g) * rng.uniform(0.85, 1.15))
+def groups(scene: Scene) -> list[tuple[SceneObject, ...]]:
+    """The objects by category, in COCO's order: people, vehicles, animals, ..., things."""
+    return [scene.of(name) for name in scene.categories]
 
 
 def brief(scene: Scene, rng: Random, colour_chance: float = 0.4) -> str:
     """One sentence that names everything."""
-    parts = groups(scene, rng)
+    parts = groups(scene)
     be = "is" if len(parts[0]) == 1 else "are"
     text = listing([phrase(g, rng.random() < colour_chance) for g in parts])
     return rng.choice(_OPENINGS).format(text, be=be)
@@ -68,7 +67,7 @@ def brief(scene: Scene, rng: Random, colour_chance: float = 0.4) -> str:
 def full(scene: Scene, rng: Random) -> str:
     """Several sentences: what and how many, where, which colour, what kind of place."""
     sentences = [brief(scene, rng)]
-    parts = groups(scene, rng)
+    parts = groups(scene)
     for group in parts[: rng.choice((2, 3, 3))]:
         sentences.append(_detail(group, rng))
     singles = [g[0] for g in parts if len(g) == 1]
