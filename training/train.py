@@ -285,6 +285,7 @@ def run(trainer: Trainer, plan: tuple[Stage, ...], out: Path, every: int, unknow
         saved = time.monotonic()
         last: float | None = None
         sums: dict[str, float] = {}
+        summed = 0  # fewer than `every` where a run was continued
         for batch in loader:
             progress = trainer.seconds / budget
             if progress >= 1.0:
@@ -304,15 +305,16 @@ def run(trainer: Trainer, plan: tuple[Stage, ...], out: Path, every: int, unknow
                 continue
             for key, value in log.items():
                 sums[key] = sums.get(key, 0.0) + value
+            summed += 1
             if trainer.step % every == 0:
                 line = {
                     "stage": stage.name,
                     "step": trainer.step,
                     "seconds": round(trainer.seconds, 1),
                     "rate": round(stage.rate * shape, 7),
-                    **{k: round(v / every, 4) for k, v in sums.items()},
+                    **{k: round(v / summed, 4) for k, v in sums.items()},
                 }
-                sums = {}
+                sums, summed = {}, 0
                 with (out / "curves.jsonl").open("a") as file:
                     file.write(json.dumps(line) + "\n")
                 print(line, flush=True)
