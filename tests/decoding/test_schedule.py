@@ -52,7 +52,7 @@ def test_what_is_never_needed_does_not_ride() -> None:
     "worse",
     [
         {"others": 20},
-        {"samples": 64},
+        {"samples": 256},
         {"positions": 40_000},
         {"needed": 0.01},
         {"device": "cpu", "needed": 0.05},

@@ -41,6 +41,10 @@ DEVICES: Final[Mapping[str, Device]] = MappingProxyType(
 )
 """By torch's name; those of the CPU fit what was measured on two cores, the others data sheets."""
 
+_FEW: Final = 4
+_OF_MANY: Final = 0.25
+"""Beyond the first few tokens of a pass, what each costs of what one of those does."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -81,14 +85,18 @@ class Cost:
         """Seconds that a pass takes before its first row: every weight is read."""
         return self.layers * self.device.layer + self.weight_bytes / self.device.bandwidth
 
-    def for_row(self, positions: int) -> float:
-        """Seconds that one more row adds to a pass that is made anyway.
+    def for_tokens(self, count: int | float) -> float:
+        """Seconds that so many tokens add to a pass, besides attention.
 
-        Args:
-            positions: What the row attends to.
+        Many cost less than as many times one: products of matrices make better use of what they
+        have read.
         """
-        reading = positions * self.position_bytes / self.device.bandwidth
-        return self.layers * self.device.row + 2 * self.weights / self.device.arithmetic + reading
+        each = self.layers * self.device.row + 2 * self.weights / self.device.arithmetic
+        return each * (min(count, _FEW) + max(count - _FEW, 0) * _OF_MANY)
+
+    def for_attention(self, rows: int | float, positions: int) -> float:
+        """Seconds that reading the keys and values of some rows takes."""
+        return rows * positions * self.position_bytes / self.device.bandwidth
 
 
 def position_bytes(config: PreTrainedConfig, dtype: torch.dtype) -> int:

@@ -17,6 +17,9 @@ SCHEDULES: Final = ("auto", "joint", "lazy")
 _MEMORY: Final = 0.9
 """How slowly that share forgets, per step."""
 
+_NEVER: Final = 1e-6
+"""The least share of steps with a pass to catch up that is reckoned with."""
+
 
 class Schedule:
     """Decides, step by step, whether the views ride along with the original.
@@ -47,9 +50,8 @@ class Schedule:
     def together(self, samples: int, others: int, positions: int) -> bool:
         """Whether the views that are up to date ride along in this step.
 
-        They do where their rows cost less than the passes by which they would catch up: a pass is
-        needed as soon as one sample needs it. What those read, many tokens at once, costs little
-        next to the passes themselves.
+        They do where their rows cost less than catching up would: a pass of its own as soon as
+        one sample needs it, which reads as many tokens, but many of them at once.
 
         Args:
             samples: How many samples are being written.
@@ -58,9 +60,13 @@ class Schedule:
         """
         if self.reads_everything or self._lazy:
             return self.reads_everything
-        passes = 1 - (1 - self._needed) ** samples
-        rows = samples * others * self._cost.for_row(positions)
-        return rows <= passes * self._cost.for_pass
+        cost, rows = self._cost, samples * others
+        ride = cost.for_tokens(samples + rows) - cost.for_tokens(samples)
+        ride += cost.for_attention(rows, positions)
+        passes = max(1 - (1 - self._needed) ** samples, _NEVER)
+        catch_up = passes * (cost.for_pass + cost.for_tokens(rows / passes))
+        catch_up += cost.for_attention(rows * self._needed, positions)
+        return ride <= catch_up
 
     def saw(self, share: float) -> None:
         """Take note of the share of samples whose outcome depended on the views."""
