@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from secondsight.cli import compare
+from secondsight.cli.main import app
 
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "compare.svg"
 
@@ -15,7 +16,7 @@ def main() -> None:
     """Run the verb on the shipped picture, recording what it prints."""
     console = Console(record=True, width=118, force_terminal=True, color_system="truecolor")
     compare.stdout = lambda: console
-    compare.compare()
+    app(["compare"], standalone_mode=False)
     svg = console.export_svg(title="secondsight compare")
     TARGET.write_text("\n".join(line.rstrip() for line in svg.splitlines()) + "\n")
 
