@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich import box
 from rich.table import Table
 
 from secondsight.bench.measure import Measurement, Result
@@ -13,7 +14,13 @@ def table(result: Result, workload: str) -> Table:
     """The figures of one workload; spreads and times are in the JSON form."""
     caption = workload == "caption"
     unit = f"{result.tokens} tokens" if caption else f"{result.questions} questions"
-    view = Table(title=f"{workload}: {unit}, median of {result.repeats}", title_justify="left")
+    view = Table(
+        title=f"{workload}: {unit}, median of {result.repeats}",
+        title_justify="left",
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
     for column in columns(workload):
         view.add_column(column, justify="left" if column in ("method", "scheme") else "right")
     for row in rows(result, workload):
@@ -28,7 +35,7 @@ def columns(workload: str) -> list[str]:
         if workload == "caption"
         else ["questions/s", "x regular", "x naive"]
     )
-    return ["method", "scheme", "seconds", *own, "memory x", "passes", "single"]
+    return ["method", "scheme", "seconds", *own, "mem x", "passes", "single"]
 
 
 def rows(result: Result, workload: str) -> list[list[str]]:
