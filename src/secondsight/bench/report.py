@@ -22,7 +22,9 @@ def table(result: Result, workload: str) -> Table:
         pad_edge=False,
     )
     for column in columns(workload):
-        view.add_column(column, justify="left" if column in ("method", "scheme") else "right")
+        left = column in ("method", "scheme")
+        widest = max(map(len, [*column.split(), "regular" if left else ""]))
+        view.add_column(column, justify="left" if left else "right", min_width=widest)
     for row in rows(result, workload):
         view.add_row(*row)
     return view
@@ -31,11 +33,11 @@ def table(result: Result, workload: str) -> Table:
 def columns(workload: str) -> list[str]:
     """The names of a workload's columns."""
     own = (
-        ["x regular", "ms/token", "x", "x floor"]
+        ["x regular", "ms / token", "x", "x floor"]
         if workload == "caption"
-        else ["questions/s", "x regular", "x naive"]
+        else ["questions / s", "x regular", "x naive"]
     )
-    return ["method", "scheme", "seconds", *own, "mem x", "passes", "single"]
+    return ["method", "scheme", "s", *own, "mem x", "passes", "single"]
 
 
 def rows(result: Result, workload: str) -> list[list[str]]:
