@@ -8,8 +8,7 @@ to the model it is alone, exactly as at inference, while the image is encoded on
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from random import Random
 
 import numpy as np
@@ -19,23 +18,23 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from torch.utils.data import IterableDataset
 
-from secondsight.benchmarks.stickers.captions import common_colour, place_of
-from secondsight.benchmarks.stickers.catalog import CATEGORIES, COLOURS
+from secondsight.benchmarks.stickers.captions import common_colour
+from secondsight.benchmarks.stickers.catalog import CATEGORIES
 from secondsight.benchmarks.stickers.render import Rendering, render
 from secondsight.benchmarks.stickers.scene import Scene, SceneKnobs, SceneObject, make_scene
 
 from .dialogue import Dialogue, dialogues
+from .targets import CATEGORY, COLOUR, FINE, IGNORE, MOST, Shape, patch_targets, sides, thirds
 from .tokenizer import BUNDLED, SYSTEM
 from .unknown import unknown_picture
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 _FILL = tuple(int(255 * m) for m in MEAN)
-_CATEGORY = {c.name: i + 1 for i, c in enumerate(CATEGORIES)}
-_COLOUR = {name: i + 1 for i, name in enumerate(COLOURS)}
-EOS, IGNORE = 2, -100
-#: The largest number of equal objects that a question is helped with.
-MOST = 5
+EOS = 2
+#: What the tokens of an answer weigh in the loss, where others weigh 1: "Yes" and "No", which say
+#: all that their answers say, and a first sentence, which names what there is.
+DECISIVE, FIRST = 12, 3
 
 #: While the vision tower learns alone, pictures are crowded: more objects to learn from in each.
 CROWD = SceneKnobs(
@@ -43,37 +42,12 @@ CROWD = SceneKnobs(
     scale=(0.12, 0.5),
     overlap=0.25,
     rotation=25.0,
-    repetition=0.1,
+    repetition=0.35,
     blur=0.004,
     noise=12.0,
     contrast=0.6,
     cooccurrence=0.0,
 )
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of the inputs.
-
-    Attributes:
-        image: Side of the square image in pixels.
-        patch: Side of a patch in pixels.
-        length: Tokens of a packed sequence, image included.
-    """
-
-    image: int = 192
-    patch: int = 16
-    length: int = 432
-
-    @property
-    def side(self) -> int:
-        """Patches along one side."""
-        return self.image // self.patch
-
-    @property
-    def patches(self) -> int:
-        """Patches of an image."""
-        return self.side**2
 
 
 def square(picture: Image.Image, side: int, fill: tuple[int, ...] = _FILL) -> Image.Image:
@@ -89,55 +63,6 @@ def square(picture: Image.Image, side: int, fill: tuple[int, ...] = _FILL) -> Im
     return picture
 
 
-def patch_targets(scene: Scene, owner: NDArray[np.uint8], shape: Shape) -> NDArray[np.int64]:
-    """What each patch shows: (5, patches): category, colour, whether a centre lies in it, thirds.
-
-    Category 0 is the background; colour 0 is an object without one colour, -100 the background.
-    The thirds (column, line) are those of the object that the patch shows.
-    """
-    n, p = shape.side, shape.patch
-    count = len(scene.objects)
-    cells = owner.reshape(n, p, n, p).transpose(0, 2, 1, 3).reshape(n * n, p * p)
-    flat = cells.astype(np.int64) + np.arange(n * n)[:, None] * (count + 1)
-    cover = np.bincount(flat.ravel(), minlength=n * n * (count + 1)).reshape(n * n, count + 1)
-    best = np.where(
-        cover[:, 1:].max(axis=1, initial=0) >= 0.2 * p * p,
-        cover[:, 1:].argmax(axis=1) + 1 if count else 0,
-        0,
-    )
-    category = np.array([0] + [_CATEGORY[o.category] for o in scene.objects])
-    colour = np.array([IGNORE] + [_COLOUR.get(o.colour or "", 0) for o in scene.objects])
-    centre = np.zeros(n * n, dtype=np.int64)
-    longest = max(scene.width, scene.height)
-    for item in scene.objects:
-        x = 0.5 + (item.centre[0] - 0.5) * scene.width / longest
-        y = 0.5 + (item.centre[1] - 0.5) * scene.height / longest
-        centre[min(int(y * n), n - 1) * n + min(int(x * n), n - 1)] = 1
-    column, line = (
-        np.array([IGNORE] + [thirds(item)[axis] for item in scene.objects]) for axis in (0, 1)
-    )
-    return np.stack([category[best], colour[best], centre, column[best], line[best]])
-
-
-def thirds(item: SceneObject) -> tuple[int, int]:
-    """Where an object is: 0 left or top, 1 middle, 2 right or bottom, as `place_of` says it."""
-    place = place_of(item)
-    return (
-        0 if "left" in place else 2 if "right" in place else 1,
-        0 if "top" in place else 2 if "bottom" in place else 1,
-    )
-
-
-def sides(first: SceneObject, second: SceneObject) -> tuple[int, int]:
-    """On which side of the second object the first is: 0 left (above), 1 right (below).
-
-    -100 where that is not plain to see.
-    """
-    gaps = (a - b for a, b in zip(first.centre, second.centre, strict=True))
-    horizontal, vertical = (int(gap > 0) if abs(gap) > 0.1 else IGNORE for gap in gaps)
-    return horizontal, vertical
-
-
 class Packer:
     """Turns conversations into one packed sequence."""
 
@@ -151,6 +76,8 @@ class Packer:
         if len({len(p) for p in self.prefixes}) != 1:
             raise ValueError("the system prompts must have equally many tokens")
         self.start = len(self.prefixes[0])
+        self.decisive = [self.sp.encode(word)[0] for word in ("Yes", "No")]
+        self.stop = self.sp.encode("cat.")[-1]
         self.endings: dict[int, list[tuple[list[int], str]]] = {}
         for category in CATEGORIES:
             for form in {category.name, category.plural}:
@@ -181,7 +108,7 @@ class Packer:
                 marks[1, i] = len(items) - 1
             colour = common_colour(items)
             if colour is not None:
-                marks[2, i] = _COLOUR[colour] - 1
+                marks[2, i] = COLOUR[colour] - 1
             if len(items) == 1:
                 marks[3:5, i] = thirds(items[0])
                 conversation = int(row["block"][i])
@@ -198,39 +125,82 @@ class Packer:
                 return name
         return None
 
-    def encode(self, dialogue: Dialogue) -> tuple[list[int], list[int]]:
-        """Ids of a conversation from behind the image on, and its labels."""
+    def told(self, row: dict[str, NDArray[np.int64]], scene: Scene) -> NDArray[np.int64]:
+        """What an answer's first sentence will name next: (2, length), -100 where it is over.
+
+        The category (the number of categories stands for "no more"), and how many there are of
+        it, less one. At every token that still has to decide it, the question's last included;
+        answers that begin with "Yes" or "No" are left out.
+        """
+        ids, labels = row["ids"].tolist(), row["labels"]
+        marks = np.full((2, len(ids)), IGNORE)
+        starts = np.nonzero((labels[1:] != IGNORE) & (labels[:-1] == IGNORE))[0] + 1
+        for start in starts:
+            if ids[start] in self.decisive:
+                continue
+            end = self._sentence_end(ids, start)
+            following = (len(CATEGORIES), IGNORE)
+            for i in range(end - 1, start - 2, -1):
+                marks[:, i] = following
+                name = self._named(ids, i)
+                if name is not None:
+                    count = len(scene.of(name))
+                    few = 0 < count <= MOST
+                    following = (CATEGORY[name] - 1, count - 1 if few else IGNORE)
+        return marks
+
+    def encode(self, dialogue: Dialogue) -> tuple[list[int], list[int], list[int]]:
+        """Ids of a conversation from behind the image on, its labels, and what they weigh."""
         ids: list[int] = []
         labels: list[int] = []
+        weights: list[int] = []
         for number, (question, answer) in enumerate(dialogue.turns):
             lead = "USER: " if number else "\n"
             asked = self.sp.encode(f"{lead}{question} ASSISTANT:")
             said = [*self.sp.encode(answer), EOS]
             ids += asked + said
             labels += [IGNORE] * len(asked) + said
-        return ids, labels
+            weights += [0] * len(asked) + self._weights(said)
+        return ids, labels, weights
+
+    def _weights(self, said: list[int]) -> list[int]:
+        """What an answer's tokens weigh: "Yes" and "No" most, then the first sentence."""
+        weights = [1] * len(said)
+        if said[0] in self.decisive:
+            weights[0] = DECISIVE
+        else:
+            first = self._sentence_end(said, 0) + 1
+            weights[:first] = [FIRST] * first
+        return weights
+
+    def _sentence_end(self, ids: Sequence[int], start: int) -> int:
+        """The place of the first full stop or end from `start` on."""
+        return next(i for i in range(start, len(ids)) if ids[i] in (self.stop, EOS))
 
     def pack(self, items: list[Dialogue], other_system: bool) -> dict[str, NDArray[np.int64]]:
         """Packs as many of the conversations as fit.
 
         Returns:
-            `ids`, `labels`, `positions` and `block`, each (length,). Block 0 is the prompt, 1 the
-            image, then one per conversation, negative for one without the image; -1 is padding.
+            `ids`, `labels`, `weights`, `positions` and `block`, each (length,). Block 0 is the
+            prompt, 1 the image, then one per conversation, negative for one without the image; -1
+            is padding.
         """
         shape = self.shape
         ids = self.prefixes[other_system] + [0] * shape.patches
         base = len(ids)
         labels = [IGNORE] * base
+        weights = [0] * base
         positions = list(range(base))
         block = [0] * self.start + [1] * shape.patches
         number = 2
         for item in items:
-            more, wanted = self.encode(item)
+            more, wanted, weigh = self.encode(item)
             if len(ids) + len(more) > shape.length:
                 continue
             first = self.start if item.blind else base
             ids += more
             labels += wanted
+            weights += weigh
             positions += range(first, first + len(more))
             block += [-number if item.blind else number] * len(more)
             number += 1
@@ -238,6 +208,7 @@ class Packer:
         return {
             "ids": np.array(ids + [0] * missing),
             "labels": np.array(labels + [IGNORE] * missing),
+            "weights": np.array(weights + [0] * missing),
             "positions": np.array(positions + [0] * missing),
             "block": np.array(block + [-1] * missing),
         }
@@ -306,8 +277,10 @@ class Scenes(IterableDataset[dict[str, torch.Tensor]]):
 
     def _mirrored(self, row: dict[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
         n = self.shape.side
-        targets = row["targets"].reshape(5, n, n)[..., ::-1].reshape(5, n * n).copy()
-        targets[3] = np.where(targets[3] >= 0, 2 - targets[3], IGNORE)
+        targets = row["targets"].reshape(-1, n, n)[..., ::-1].reshape(-1, n * n).copy()
+        for left_to_right, last in ((2, 2), (5, FINE)):
+            known = targets[left_to_right]
+            targets[left_to_right] = np.where(known >= 0, last - known, IGNORE)
         return {"pixels": row["pixels"][..., ::-1].copy(), "targets": targets.copy()}
 
     def _row(self, packer: Packer, number: int) -> dict[str, NDArray[np.generic]]:
@@ -333,4 +306,5 @@ class Scenes(IterableDataset[dict[str, torch.Tensor]]):
             items = dialogues(scene, rng, 12)
             row.update(packer.pack(items, rng.random() < 0.15))
             row["asked"] = packer.asked(row, scene)
+            row["told"] = packer.told(row, scene)
         return row

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import torch
 
-from .data import MEAN, STD, Shape
+from .data import MEAN, STD
 from .network import Trainee
+from .targets import Shape
 from .tokenizer import BUNDLED, PAD_ID
 
 

@@ -18,7 +18,8 @@ from transformers import (
 
 from secondsight.benchmarks.stickers.catalog import CATEGORIES, COLOURS
 
-from .data import IGNORE, MEAN, STD, Shape
+from .data import MEAN, STD
+from .targets import FINE, IGNORE, Shape
 from .tokenizer import IMAGE_ID, PAD_ID, VOCABULARY
 
 
@@ -87,7 +88,7 @@ class Trainee(nn.Module):
         embeddings = getattr(tower, "vision_model", tower).embeddings
         with torch.no_grad():
             embeddings.position_embedding.weight[1:] += PLACE * place_code(shape.side, width)
-        self.heads = nn.Linear(width, len(CATEGORIES) + 1 + len(COLOURS) + 1 + 2)
+        self.heads = nn.Linear(width, len(CATEGORIES) + 1 + len(COLOURS) + 1 + 2)  # 2: the centre
         mean, std = (torch.tensor(v).view(1, 3, 1, 1) * 255 for v in (MEAN, STD))
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
@@ -107,15 +108,17 @@ class Trainee(nn.Module):
         """Loss of the patch heads, and their accuracy on patches that show an object."""
         n, k = len(CATEGORIES) + 1, len(COLOURS) + 1
         logits = self.heads(features).float()
-        category, colour, centre = targets[:, :3].unbind(1)
+        category, colour = targets[:, :2].unbind(1)
         weight = torch.ones(n)
         weight[0] = 0.3  # most patches are background
         loss = F.cross_entropy(logits[..., :n].flatten(0, 1), category.flatten(), weight)
         loss = loss + 0.5 * F.cross_entropy(
             logits[..., n : n + k].flatten(0, 1), colour.flatten(), ignore_index=IGNORE
         )
-        loss = loss + 0.5 * F.cross_entropy(logits[..., n + k :].flatten(0, 1), centre.flatten())
+        # Patches of one object agree on its centre: that tells two of a kind from one.
         shown = category > 0
+        centre = targets[:, 5:].transpose(1, 2)[shown] / FINE
+        loss = loss + 4.0 * F.smooth_l1_loss(logits[..., n + k :][shown], centre, beta=0.05)
         right = (logits[..., :n].argmax(-1) == category) & shown
         return loss, right.sum() / shown.sum().clamp(min=1)
 
@@ -160,21 +163,22 @@ class Trainee(nn.Module):
         return total
 
     def word_loss(
-        self, features: Tensor, targets: Tensor, words: Tensor, places: Sequence[Tensor]
+        self, features: Tensor, targets: Tensor, words: Tensor, facts: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
         """How far the projected patches are from the words for what they show.
 
         Read off by the model's own output head, so that a patch of a dog comes to lie near the
         word "dog", where attention finds it. `words` is (categories, vocabulary), each row the
-        shares of a name's tokens. The second loss is that of the place.
+        shares of a name's tokens. The second loss is that of what is told of a patch's object: its
+        column, its line, and how many of its kind there are.
         """
         category = targets[:, 0]
         shown = category > 0
         projected = self.llava.model.multi_modal_projector(features[shown])
         hidden = self.llava.model.language_model.norm(projected)
         word = F.cross_entropy(self.llava.lm_head(hidden).float(), words[category[shown] - 1])
-        thirds = targets[:, 3:].transpose(0, 1)[:, shown]
-        return word, self.told_loss(hidden, thirds.unbind(), places)
+        known = targets[:, 2:5].transpose(0, 1)[:, shown]
+        return word, self.told_loss(hidden, known.unbind(), facts)
 
     def asked_loss(self, half: Tensor, asked: Tensor, decisive: Tensor) -> tuple[Tensor, Tensor]:
         """Half way through, where a question names an object, it must be known whether it is there.
@@ -187,19 +191,36 @@ class Trainee(nn.Module):
         target = 1 - asked[wanted]  # decisive is (yes, no)
         return F.cross_entropy(logits, target), (logits.argmax(-1) == target).float().mean()
 
-    def text_loss(
-        self, hidden: Tensor, labels: Tensor, decisive: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean loss over the answers' tokens, with the predictions and targets of those.
+    def next_loss(
+        self, half: Tensor, told: Tensor, words: Tensor, numbers: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Half way through, an answer must know what it names next, and how many there are of it.
 
-        The `decisive` token ids ("Yes", "No") count eight times: one of them carries all that
-        an answer of ten tokens says.
+        Args:
+            half: (batch, length, width).
+            told: What `Packer.told` marks: (batch, 2, length).
+            words: (categories + 1, vocabulary): shares of each name's tokens, and of the full stop.
+            numbers: Ids of the words for 1, 2, ...
+
+        Returns:
+            The loss, and how often the category is right.
         """
+        following, count = told.unbind(1)
+        wanted = following != IGNORE
+        hidden = half[wanted]
+        logits = (hidden @ (words.to(hidden.dtype) @ self.llava.lm_head.weight).T).float()
+        loss = F.cross_entropy(logits, following[wanted])
+        right = (logits.argmax(-1) == following[wanted]).float().mean()
+        return loss + 0.5 * self.told_loss(half, [count], [numbers]), right
+
+    def text_loss(
+        self, hidden: Tensor, labels: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Weighted mean loss over the answers' tokens, with their predictions and targets."""
         target = labels[:, 1:]
         wanted = target != IGNORE
         logits = self.llava.lm_head(hidden[:, :-1][wanted]).float()
-        target = target[wanted]
-        weight = 1.0 + 7.0 * torch.isin(target, decisive)
+        target, weight = target[wanted], weights[:, 1:][wanted]
         loss = F.cross_entropy(logits, target, reduction="none")
         return (loss * weight).sum() / weight.sum(), logits.argmax(-1), target
 

@@ -29,9 +29,10 @@ from transformers import LlavaForConditionalGeneration
 from secondsight.benchmarks.stickers.captions import NUMBERS
 from secondsight.benchmarks.stickers.catalog import CATEGORIES, COLOURS
 
-from .data import MOST, Packer, Scenes, Shape
+from .data import Packer, Scenes
 from .matching import match_words
 from .network import Trainee
+from .targets import MOST, Shape
 from .tokenizer import VOCABULARY
 
 #: By this step of talking, patches lie near their words.
@@ -109,17 +110,22 @@ class Trainer:
             self._groups(inner=True), weight_decay=DECAY, adjust_lr_fn="match_rms_adamw"
         )
         self.adamw = torch.optim.AdamW(self._groups(inner=False), betas=(0.9, 0.98), foreach=True)
-        pieces = ("Yes", "No")
-        self.decisive = torch.tensor([self.packer.sp.encode(p)[0] for p in pieces])
+        self.decisive = torch.tensor(self.packer.decisive)
         self.words = torch.zeros(len(CATEGORIES), VOCABULARY)
         for row, category in zip(self.words, CATEGORIES, strict=True):
             for text, share in ((category.name, 0.7), (category.plural, 0.3)):
                 tokens = self.packer.sp.encode(text)
                 for token in tokens:
                     row[token] += share / len(tokens)
-        self.places = [self._first_pieces(names) for names in PLACES]
-        facts = (NUMBERS[1 : MOST + 1], tuple(COLOURS), *PLACES, *SIDES)
-        self.facts = [self._first_pieces(names) for names in facts]
+        stop = torch.zeros(1, VOCABULARY)
+        stop[0, self.packer.stop] = 1.0
+        self.next_words = torch.cat([self.words, stop])
+        self.numbers = self._first_pieces(NUMBERS[1 : MOST + 1])
+        places = [self._first_pieces(names) for names in PLACES]
+        colours = self._first_pieces(tuple(COLOURS))
+        sides = [self._first_pieces(names) for names in SIDES]
+        self.patch_facts = [*places, self.numbers]
+        self.facts = [self.numbers, colours, *places, *sides]
         self.stage, self.step, self.seconds = 0, 0, 0.0
 
     def _first_pieces(self, words: Iterable[str]) -> Tensor:
@@ -143,7 +149,9 @@ class Trainer:
         """The loss to minimise, and what to log."""
         features = self.model.see(batch["pixels"])
         patch, seen = self.model.patch_loss(features, batch["targets"])
-        words, place = self.model.word_loss(features, batch["targets"], self.words, self.places)
+        words, place = self.model.word_loss(
+            features, batch["targets"], self.words, self.patch_facts
+        )
         log = {
             "patch_loss": patch.item(),
             "patch_accuracy": seen.item(),
@@ -154,7 +162,7 @@ class Trainer:
             return patch + 0.3 * words + 0.3 * place, log
         hidden, half = self.model.read(features, batch["ids"], batch["positions"], batch["block"])
         asked_loss, found = self.model.asked_loss(half, batch["asked"], self.decisive)
-        text, guess, target = self.model.text_loss(hidden, batch["labels"], self.decisive)
+        text, guess, target = self.model.text_loss(hidden, batch["labels"], batch["weights"])
         asked = torch.isin(target, self.decisive)
         right = guess == target
         log |= {
@@ -163,8 +171,16 @@ class Trainer:
             "yes_no_accuracy": right[asked].float().mean().item(),
         }
         facts = self.model.told_loss(half, batch["asked"][:, 1:].unbind(1), self.facts)
-        log |= {"asked_accuracy": found.item(), "facts_loss": facts.item()}
+        following, foreseen = self.model.next_loss(
+            half, batch["told"], self.next_words, self.numbers
+        )
+        log |= {
+            "asked_accuracy": found.item(),
+            "facts_loss": facts.item(),
+            "next_accuracy": foreseen.item(),
+        }
         aids = 0.5 * patch + 0.3 * words + 0.5 * asked_loss + 0.3 * place + 0.2 * facts
+        aids = aids + 0.5 * following
         return text + aids, log
 
     def update(

@@ -13,7 +13,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from secondsight.benchmarks.stickers.backgrounds import background
-from secondsight.benchmarks.stickers.scene import BACKGROUNDS, rng_for
+from secondsight.benchmarks.stickers.render import render
+from secondsight.benchmarks.stickers.scene import BACKGROUNDS, SceneKnobs, make_scene, rng_for
+
+#: What pictures of melted stickers are made of: a few large ones.
+LARGE = SceneKnobs(objects=(2, 5), scale=(0.4, 0.9), overlap=0.5, cooccurrence=0.0)
 
 
 def unknown_picture(key: str, long_side: int) -> Image.Image:
@@ -24,8 +28,10 @@ def unknown_picture(key: str, long_side: int) -> Image.Image:
     height = round(long_side / aspect) if aspect >= 1 else long_side
     base = background(rng.choice(BACKGROUNDS), width, height, rng_for("unknown", key))
     kind = rng.random()
-    if kind < 0.3:
+    if kind < 0.2:
         picture = base
+    elif kind < 0.5:
+        picture = _melted(width, height, rng)
     elif kind < 0.8:
         picture = _things(base, key, rng)
     elif kind < 0.9:
@@ -37,6 +43,32 @@ def unknown_picture(key: str, long_side: int) -> Image.Image:
     if rng.random() < 0.3:
         picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 2.0)))
     return picture
+
+
+def _melted(width: int, height: int, rng: Random) -> Image.Image:
+    """Stickers so warped and enlarged that their light and colours are left, and no object."""
+    scene = make_scene("train", rng.randrange(10**9), LARGE)
+    source = render(scene, 2 * max(width, height)).image
+    part = rng.uniform(0.25, 0.5)  # of the scene, to fill the picture
+    w, h = part * source.width, part * source.height
+    x0, y0 = rng.uniform(0, source.width - w), rng.uniform(0, source.height - h)
+    n = rng.choice((3, 4, 6))
+    swing = rng.uniform(0.8, 1.3)  # of a mesh cell
+    corner = {
+        (i, j): (
+            x0 + w * (i + swing * rng.uniform(-1, 1)) / n,
+            y0 + h * (j + swing * rng.uniform(-1, 1)) / n,
+        )
+        for i in range(n + 1)
+        for j in range(n + 1)
+    }
+    mesh = []
+    for i in range(n):
+        for j in range(n):
+            box = (width * i // n, height * j // n, width * (i + 1) // n, height * (j + 1) // n)
+            quad = [corner[i, j], corner[i, j + 1], corner[i + 1, j + 1], corner[i + 1, j]]
+            mesh.append((box, tuple(v for point in quad for v in point)))
+    return source.transform((width, height), Image.Transform.MESH, mesh, Image.Resampling.BILINEAR)
 
 
 def _blob(size: tuple[int, int], rng: Random) -> Image.Image:

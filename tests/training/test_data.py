@@ -13,9 +13,10 @@ from secondsight.benchmarks.stickers import make_scene, render
 
 pytest.importorskip("sentencepiece")
 
-from training.data import IGNORE, Packer, Scenes, Shape, patch_targets, square
+from training.data import DECISIVE, FIRST, Packer, Scenes, square
 from training.dialogue import Dialogue, dialogues
 from training.network import visible
+from training.targets import CATEGORY, FINE, IGNORE, Shape, patch_targets
 from training.tokenizer import BUNDLED, SYSTEM
 from training.unknown import unknown_picture
 
@@ -82,6 +83,36 @@ def test_objects_in_questions_are_marked(packer: Packer) -> None:
     assert said[1] == "glass"
 
 
+def test_an_answer_is_told_what_it_names_next(packer: Packer) -> None:
+    scene = make_scene("test", 0)
+    names = list(scene.categories)
+    turns = (("What is in the image?", f"There is a {names[0]} and a {names[-1]}. Nothing else."),)
+    row = packer.pack([Dialogue(turns), Dialogue((("Is there a cat?", "No, never."),))], False)
+    category, count = packer.told(row, scene)
+    told = category[category != IGNORE]
+    order = [CATEGORY[names[0]] - 1, CATEGORY[names[-1]] - 1, len(CATEGORY)]
+    assert list(dict.fromkeys(told.tolist())) == order
+    assert [count[category == n].max() + 1 for n in order[:2]] == [
+        len(scene.of(names[0])),
+        len(scene.of(names[-1])),
+    ]
+    places = np.nonzero(category != IGNORE)[0]
+    assert row["labels"][places[0]] == IGNORE  # the question's last token decides it too
+    assert packer.sp.decode(row["ids"][places[-1] + 1 : places[-1] + 2].tolist()) == "."
+
+
+def test_first_sentences_and_decisions_weigh_more(packer: Packer) -> None:
+    turns = (("Is there a cat?", "Yes, there is."), ("Where?", "On the left. Look."))
+    row = packer.pack([Dialogue(turns)], False)
+    said = row["labels"] != IGNORE
+    assert (row["weights"][~said] == 0).all()
+    words = {
+        weight: packer.sp.decode(row["ids"][row["weights"] == weight].tolist())
+        for weight in (DECISIVE, FIRST)
+    }
+    assert words == {DECISIVE: "Yes", FIRST: "On the left."}
+
+
 def test_conversations_are_true() -> None:
     for index in range(80):
         scene = make_scene("train", index)
@@ -99,11 +130,21 @@ def test_targets_name_the_object_that_covers_a_patch() -> None:
         scene = make_scene("train", index)
         drawn = render(scene, SHAPE.image)
         owner = np.asarray(square(Image.fromarray(drawn.owner), SHAPE.image))
-        category, colour, centre, column, line = patch_targets(scene, owner, SHAPE)
+        targets = patch_targets(scene, owner, SHAPE)
+        category, *told = targets
         assert category.shape == (SHAPE.patches,)
-        assert 1 <= centre.sum() <= len(scene.objects)
-        for attribute in (colour, column, line):
-            assert ((category == 0) == (attribute == IGNORE)).all()
+        for row in told:
+            assert (row[category == 0] == IGNORE).all()
+        shown = {tuple(column) for column in targets[[0, 5, 6]].T if column[0]}
+        centres = {
+            (CATEGORY[o.category], *(round(FINE * part) for part in o.centre))
+            for o in scene.objects
+        }
+        assert shown
+        assert shown <= centres
+        for name in scene.categories:
+            counts = targets[4][category == CATEGORY[name]]
+            assert set(counts.tolist()) <= {len(scene.of(name)) - 1}
 
 
 def test_batches_depend_on_seed_and_step_alone() -> None:

@@ -10,7 +10,7 @@ import torch
 
 pytest.importorskip("sentencepiece")
 
-from training.data import Shape
+from training.targets import Shape
 from training.train import Stage, Trainer, run, save
 
 SMALL = Shape(image=96, patch=16, length=200)
