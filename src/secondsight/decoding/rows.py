@@ -17,7 +17,14 @@ import torch.nn.functional as F
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
-from secondsight.decoding.cache import CACHE, RowIndex, SlotCache, Window, takes_masks
+from secondsight.decoding.cache import (
+    CACHE,
+    RowIndex,
+    SlotCache,
+    Window,
+    masks_pay,
+    takes_masks,
+)
 from secondsight.decoding.collate import TOKEN_ALIGNED, ModelInputs, insert_gap, join, pad_left
 from secondsight.decoding.prefixes import KeysValues, Prefix, PrefixCache
 
@@ -110,6 +117,7 @@ class Rows:
         ]
         text = model.config.get_text_config(decoder=True)
         self._takes_masks = takes_masks(text)
+        self._masks_pay = self._takes_masks and masks_pay(text, model.device)
         self.cache = SlotCache(text, len(mask), self.width)
         self.forwards = 0
 
@@ -280,8 +288,9 @@ class Rows:
             key: values[..., index, start:stop] for key, values in self._state.items()
         }
         mask = state["attention_mask"]
-        if not any(self._rows[row].first > start or self._rows[row].gapped for row in rows):
-            state["attention_mask"] = mask = None
+        padded = any(self._rows[row].first > start or self._rows[row].gapped for row in rows)
+        if not padded:
+            state["attention_mask"] = None
         inputs = self.model.prepare_inputs_for_generation(
             state.pop("input_ids"),
             next_sequence_length=stop - offset,
@@ -293,7 +302,7 @@ class Rows:
             **(self._images(rows) if prefill else {}),
             **options,
         )
-        if mask is not None and stop == offset + 1 and self._takes_masks:
+        if (self._takes_masks if padded else self._masks_pay) and stop == offset + 1:
             # One token sees all that is no padding; transformers takes 0.5 ms to find that out.
             inputs["attention_mask"] = mask[:, None, None].bool()
         output = self.model(**inputs, return_dict=True)
