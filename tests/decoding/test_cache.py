@@ -1,0 +1,41 @@
+"""What a forward pass over one token is given, apart from the token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+import secondsight
+from secondsight.decoding.cache import masks_pay
+
+
+@pytest.mark.parametrize("checkpoint", ["tiny_llava", "tiny_llava_mha"])
+def test_heads_that_share_keys_are_given_a_mask_that_hides_nothing(
+    checkpoint: str, request: pytest.FixtureRequest, picture: Callable[..., Image.Image]
+) -> None:
+    """And the others are not; either way the tokens are those of transformers."""
+    folder: Path = request.getfixturevalue(checkpoint)
+    model = secondsight.load(folder, device="cpu")
+    text = model.hf_model.config.text_config
+    shared = text.num_key_value_heads < text.num_attention_heads
+    assert masks_pay(text, torch.device("cpu")) == shared
+    assert not masks_pay(text, torch.device("cuda"))
+
+    given: list[Any] = []
+    model.hf_model.register_forward_pre_hook(
+        lambda module, args, kwargs: given.append(kwargs.get("attention_mask")), with_kwargs=True
+    )
+    inputs = model.encode(picture(1), "Is there a dog in the image?")
+    options = {"max_new_tokens": 6, "do_sample": False}
+    ours = model.hf_model.generate(**inputs, **options, custom_generate=secondsight.decode)
+    later = given[1:]
+    assert later
+    for mask in later:
+        assert (mask is not None) == shared
+        assert mask is None or (mask.dtype == torch.bool and bool(mask.all()))
+    assert ours.tolist() == model.hf_model.generate(**inputs, **options).tolist()
