@@ -302,7 +302,8 @@ class Rows:
             **(self._images(rows) if prefill else {}),
             **options,
         )
-        if (self._takes_masks if padded else self._masks_pay) and stop == offset + 1:
+        ready = self._takes_masks if padded else self._masks_pay
+        if mask is not None and ready and stop == offset + 1:
             # One token sees all that is no padding; transformers takes 0.5 ms to find that out.
             inputs["attention_mask"] = mask[:, None, None].bool()
         output = self.model(**inputs, return_dict=True)
