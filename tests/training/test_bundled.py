@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
-from training.data import Packer, Shape
+from training.data import Packer
 from training.evaluate import Model, evaluate
+from training.targets import Shape
 from training.tokenizer import BUNDLED, IMAGE_ID
 from training.wordings import UNKNOWN
 
@@ -75,24 +75,8 @@ def test_the_card_is_true(model: Model) -> None:
 
 
 @pytest.mark.slow
-def test_photographs_are_not_stickers(model: Model) -> None:
+def test_photographs_are_not_stickers(model: Model, photographs: list[Image.Image]) -> None:
     """At least half of the sample photographs are answered by "I only know sticker scenes"."""
-    pictures = photographs()
-    texts = model.ask(
-        [model.pixels(p) for p in pictures], ["Describe this image."] * len(pictures), 60, 8
-    )
+    questions = ["Describe this image."] * len(photographs)
+    texts = model.ask([model.pixels(p) for p in photographs], questions, 60, 8)
     assert sum(UNKNOWN in t for t in texts) >= 0.5 * len(texts)
-
-
-def photographs() -> list[Image.Image]:
-    """Photographs that come with scikit-image and scikit-learn."""
-    data = pytest.importorskip("skimage.data")
-    datasets = pytest.importorskip("sklearn.datasets")
-    names = ("astronaut", "camera", "chelsea", "coffee", "rocket", "brick", "grass", "gravel")
-    found = []
-    for name in names:
-        path = Path(data.__file__).parent / f"{name}.png"
-        if path.exists() or path.with_suffix(".jpg").exists():
-            found.append(Image.fromarray(getattr(data, name)()).convert("RGB"))
-    found += [Image.fromarray(picture) for picture in datasets.load_sample_images().images]
-    return found
