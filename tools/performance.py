@@ -2,7 +2,7 @@
 
 Every part replaces its own section of the page, between ``<!-- part -->`` and ``<!-- end -->``;
 the bundled model's also draws docs/performance.svg. On two free cores: bundled 2 minutes, 1b about
-20, 7b about 10 (and 15 GiB of memory). Name the parts that are wanted: ``bundled 1b 7b``.
+20, 7b about 10 (and 18 GiB of memory). Name the parts that are wanted: ``bundled 1b 7b``.
 """
 
 from __future__ import annotations
