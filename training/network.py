@@ -85,6 +85,7 @@ class Trainee(nn.Module):
         self.llava.model.language_model.config._attn_implementation = PACKED
         width = self.llava.config.vision_config.hidden_size
         tower = self.llava.model.vision_tower
+        tower.config._attn_implementation = "eager"  # on a CPU, the fused kernel's way back is slow
         embeddings = getattr(tower, "vision_model", tower).embeddings
         with torch.no_grad():
             embeddings.position_embedding.weight[1:] += PLACE * place_code(shape.side, width)

@@ -36,7 +36,7 @@ from .targets import MOST, Shape
 from .tokenizer import VOCABULARY
 
 #: By this step of talking, patches lie near their words.
-MATCHING_STEP = 300
+MATCHING_STEP = 100
 #: Words that tell an object's column and line.
 PLACES = (("left", "middle", "right"), ("top", "middle", "bottom"))
 #: Words that tell on which side of an object another is: others than those for places, since both
@@ -73,7 +73,7 @@ def stages(see: float, talk: float) -> tuple[Stage, Stage]:
     """The two stages with their lengths in minutes."""
     return (
         Stage("see", see, 48, 3e-4, 1.5e-3, 0.3, 100),
-        Stage("talk", talk, 24, 1e-3, 2.5e-4, 0.0, 100),
+        Stage("talk", talk, 24, 1e-3, 4e-4, 0.0, 100),
     )
 
 
@@ -179,7 +179,7 @@ class Trainer:
             "facts_loss": facts.item(),
             "next_accuracy": foreseen.item(),
         }
-        aids = 0.5 * patch + 0.3 * words + 0.5 * asked_loss + 0.3 * place + 0.2 * facts
+        aids = 0.5 * patch + 0.3 * words + 0.5 * asked_loss + 0.3 * place + 0.3 * facts
         aids = aids + 0.5 * following
         return text + aids, log
 
@@ -363,8 +363,8 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/training"))
-    parser.add_argument("--see", type=float, default=27, help="minutes of the first stage")
-    parser.add_argument("--talk", type=float, default=80, help="minutes of the second stage")
+    parser.add_argument("--see", type=float, default=25, help="minutes of the first stage")
+    parser.add_argument("--talk", type=float, default=77, help="minutes of the second stage")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--processes", type=int, default=2, help="one per core; no thread ever waits for another"
