@@ -1,7 +1,7 @@
-"""Stage 6: write the figures of an evaluation into the model's card.
+"""Stage 6: write the figures of evaluations into the model's card.
 
 Usage:
-    python -m training.card build/training/scores.json
+    python -m training.card build/training/scores_test.json build/training/scores_others.json
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ def table(reports: list[dict[str, Any]]) -> str:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scores", type=Path)
+    parser.add_argument("scores", type=Path, nargs="+")
     parser.add_argument("--card", type=Path, default=BUNDLED / "README.md")
     args = parser.parse_args()
-    reports = json.loads(args.scores.read_text())
+    reports = [report for path in args.scores for report in json.loads(path.read_text())]
     head, _, rest = args.card.read_text().partition(BEGIN)
     tail = rest.partition(END)[2]
     args.card.write_text(f"{head}{BEGIN}\n{table(reports)}\n{END}{tail}")

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import sentencepiece
 import torch
 from PIL import Image
@@ -31,7 +32,7 @@ from secondsight.benchmarks.stickers import (
     mme_pair,
     render,
 )
-from secondsight.benchmarks.stickers.captions import common_colour, place_of
+from secondsight.benchmarks.stickers.captions import NUMBERS, common_colour, place_of
 
 from .data import MEAN, STD, square
 from .tokenizer import BUNDLED, IMAGE_ID, PAD_ID, SYSTEM
@@ -56,8 +57,6 @@ class Model:
 
     def pixels(self, picture: Image.Image) -> torch.Tensor:
         """Normalised pixels of a padded picture: (3, side, side) float32."""
-        import numpy as np
-
         array = np.asarray(square(picture.convert("RGB"), self.side), dtype=np.float32) / 255
         normal = (array - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
         return torch.from_numpy(normal.transpose(2, 0, 1).copy())
@@ -134,8 +133,6 @@ def yes_no_scores(answers: Sequence[str], labels: Sequence[str]) -> dict[str, fl
 
 def open_questions(scenes: Sequence[Scene]) -> list[tuple[int, str, str, str]]:
     """Questions with a short open answer: (scene, kind, question, words that must occur)."""
-    from secondsight.benchmarks.stickers.captions import NUMBERS
-
     found = []
     for number, scene in enumerate(scenes):
         for name in scene.categories[:3]:
