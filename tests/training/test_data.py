@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from secondsight.benchmarks.stickers import make_scene, render
+from secondsight.benchmarks.stickers import Scene, make_scene, render
 
 pytest.importorskip("sentencepiece")
 
-from training.data import DECISIVE, FIRST, Packer, Scenes, square
+from training.data import DECISIVE, FIRST, FLOCK, NUMBER, Packer, Scenes, square
 from training.dialogue import Dialogue, dialogues
 from training.network import visible
 from training.targets import CATEGORY, FINE, IGNORE, Shape, patch_targets
@@ -102,15 +102,35 @@ def test_an_answer_is_told_what_it_names_next(packer: Packer) -> None:
 
 
 def test_first_sentences_and_decisions_weigh_more(packer: Packer) -> None:
-    turns = (("Is there a cat?", "Yes, there is."), ("Where?", "On the left. Look."))
+    turns = (
+        ("Is there a cat?", "Yes, there is."),
+        ("Where?", "On the left. Look."),
+        ("How many?", "There are three cats. Two of three are red."),
+    )
     row = packer.pack([Dialogue(turns)], False)
     said = row["labels"] != IGNORE
     assert (row["weights"][~said] == 0).all()
     words = {
         weight: packer.sp.decode(row["ids"][row["weights"] == weight].tolist())
-        for weight in (DECISIVE, FIRST)
+        for weight in (DECISIVE, FIRST, NUMBER)
     }
-    assert words == {DECISIVE: "Yes", FIRST: "On the left."}
+    assert words == {
+        DECISIVE: "Yes",
+        FIRST: "On the left. There are cats.",
+        NUMBER: "three",
+    }
+
+
+def test_talk_shows_three_of_a_kind_often_enough() -> None:
+    """Else "two" is too good a guess."""
+
+    def share(scenes: list[Scene]) -> float:
+        counts = [len(scene.of(name)) for scene in scenes for name in scene.categories]
+        return sum(count > 2 for count in counts) / len(counts)
+
+    usual = share([make_scene("test", index) for index in range(200)])
+    flocks = share([make_scene("train", index, FLOCK) for index in range(200)])
+    assert flocks > 1.5 * usual
 
 
 def test_conversations_are_true() -> None:
