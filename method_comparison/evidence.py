@@ -162,13 +162,22 @@ def _log(probability: float) -> float:
     return math.log(max(probability, 1e-30))
 
 
+#: From fewer images than these, a share gets no interval.
+FEW = 10
+
+
 @dataclass(frozen=True)
 class Figure:
-    """A share or an area under the curve, with its 95% interval over images."""
+    """A share or an area under the curve, with its 95% interval over images.
+
+    A share of things from few images has none, but says how many things there were: resampling two
+    images that agree would make an interval without width.
+    """
 
     value: float
     low: float | None = None
     high: float | None = None
+    things: int | None = None
 
     def above(self, bound: float) -> bool:
         """Whether the whole interval lies above a bound."""
@@ -176,7 +185,7 @@ class Figure:
 
     def __str__(self) -> str:
         if self.low is None or self.high is None:
-            return f"{self.value:.2f}"
+            return f"{self.value:.2f}" + (f" (of {self.things})" if self.things else "")
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
@@ -261,6 +270,8 @@ def _mean(values: Sequence[bool], images: Sequence[str]) -> Figure:
     place = {image: n for n, image in enumerate(dict.fromkeys(images))}
     where = [place[image] for image in images]
     of = np.array(values, dtype=np.float64)
+    if len(place) < FEW:
+        return Figure(float(of.mean()), things=len(values))
 
     def share(weights: Array) -> Array:
         drawn = weights[:, where]

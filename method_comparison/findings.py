@@ -195,6 +195,8 @@ def _prior(shares: Mapping[str, Figure], bad: str, good: str, what: str) -> str:
     if bad not in shares or good not in shares:
         return f"there are no {what} to judge"
     one, other = shares[bad], shares[good]
+    if one.things or other.things:
+        return f"there are too few {what} to judge ({one} against {other})"
     if one.low is not None and other.high is not None and one.low > other.high:
         return f"{what} follow the prior more than the others ({one} against {other})"
     if one.high is not None and other.low is not None and one.high < other.low:

@@ -61,6 +61,7 @@ def test_shares_that_follow_the_prior() -> None:
     assert shares["true"].value == pytest.approx(1 / 3)
     assert shares["made up"].value == 1
     assert shares["made up"].low is None  # one image: nothing to resample
+    assert str(shares["made up"]) == "1.00 (of 1)"
     said = [
         {"image": "a", "label": "no", "said": "yes", "views": {"no image": 0.9}},
         {"image": "b", "label": "no", "said": "no", "views": {"no image": 0.9}},
@@ -69,3 +70,21 @@ def test_shares_that_follow_the_prior() -> None:
     errors = evidence.prior_of_errors(said)
     assert errors["wrong"].value == 1
     assert errors["right"].value == 0.5
+
+
+@pytest.mark.parametrize("images", [evidence.FEW - 1, evidence.FEW])
+def test_few_images_have_no_interval_and_no_verdict(images: int) -> None:
+    from findings import reading
+
+    answers = [
+        {"image": str(n), "label": "no", "said": said, "views": {"no image": 0.9}}
+        for n in range(images)
+        for said in ("yes", "no")
+    ]
+    found = {"mentions": [], "answers": answers, "consulted": {"asked": 0, "named": 0}}
+    text = reading({"test": found})[0]
+    if images < evidence.FEW:
+        few = f"1.00 (of {images}) against 0.00 (of {images})"
+        assert f"there are too few wrong yes/no answers to judge ({few})" in text
+    else:
+        assert "wrong yes/no answers follow the prior more than the others" in text
