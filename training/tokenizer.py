@@ -6,8 +6,8 @@ Usage:
 
 from __future__ import annotations
 
+import io
 import json
-import tempfile
 from pathlib import Path
 from random import Random
 
@@ -47,29 +47,27 @@ def corpus(scenes: int = 6000) -> list[str]:
 def train(target: Path = BUNDLED) -> None:
     """Writes tokenizer.model and its configuration into `target`."""
     target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        text = Path(folder) / "corpus.txt"
-        text.write_text("\n".join(line.replace("\n", " ") for line in corpus()))
-        sentencepiece.SentencePieceTrainer.Train(
-            input=str(text),
-            model_prefix=f"{folder}/tokenizer",
-            model_type="bpe",
-            vocab_size=PIECES,
-            byte_fallback=True,
-            character_coverage=1.0,
-            normalization_rule_name="identity",
-            remove_extra_whitespaces=False,
-            allow_whitespace_only_pieces=True,
-            split_digits=True,
-            add_dummy_prefix=True,
-            unk_id=0,
-            bos_id=1,
-            eos_id=2,
-            pad_id=-1,
-            num_threads=2,
-            minloglevel=2,
-        )
-        (target / "tokenizer.model").write_bytes(Path(f"{folder}/tokenizer.model").read_bytes())
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.Train(
+        sentence_iterator=(line.replace("\n", " ") for line in corpus()),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=PIECES,
+        byte_fallback=True,
+        character_coverage=1.0,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        allow_whitespace_only_pieces=True,
+        split_digits=True,
+        add_dummy_prefix=True,
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        pad_id=-1,
+        num_threads=2,
+        minloglevel=2,
+    )
+    (target / "tokenizer.model").write_bytes(model.getvalue())
     special = {
         "lstrip": False,
         "normalized": False,
