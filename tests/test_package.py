@@ -24,6 +24,12 @@ def test_every_public_name_is_there() -> None:
     assert set(secondsight.__all__) <= set(dir(secondsight))
 
 
+def test_python_runs_the_package_as_the_command_line() -> None:
+    command = [sys.executable, "-m", "secondsight", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert secondsight.__version__ in done.stdout
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="nonsense"):
         _ = secondsight.nonsense  # type: ignore[attr-defined]
