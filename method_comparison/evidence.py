@@ -24,14 +24,15 @@ from parts import BATCH, NEW_TOKENS
 from secondsight import Answer, Method, Model, load
 from secondsight.benchmarks.base import Item, Source, create
 from secondsight.benchmarks.fingerprint import weights_hash
-from secondsight.benchmarks.lexicon import coco_lexicon
-from secondsight.benchmarks.mentions import find_mentions
-from secondsight.benchmarks.records import Problems, write_atomic
+from secondsight.benchmarks.records import Problems
 from secondsight.benchmarks.statistics import RESAMPLES, resample_images
+from secondsight.files import write_atomic
 from secondsight.methods import M3ID, VCD, Ritual, RitualPlus
 from secondsight.methods.base import plausibility
 from secondsight.methods.m3id import contrast_weight
 from secondsight.methods.ritual import chosen_transform
+from secondsight.objects.lexicon import coco_lexicon
+from secondsight.objects.mentions import find_mentions
 from secondsight.presets import preset
 from secondsight.sample import Sample
 from secondsight.views import NoImage, Noised, Original, Transformed, View

@@ -66,7 +66,7 @@ def blocks() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("example", blocks(), ids=lambda example: example[0])
 def test_examples_run(example: tuple[str, str], tmp_path: Path) -> None:
-    from secondsight.models.loading import bundled_folder
+    from secondsight.checkpoints.loading import bundled_folder
 
     if not (bundled_folder() / "model.safetensors").is_file():
         pytest.skip("the bundled model is not there yet (training/ makes it)")

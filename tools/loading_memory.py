@@ -109,7 +109,7 @@ def write(folder: Path, layers: int) -> None:
         "pad_token_id": 0,
     }
     (target / "config.json").write_text(json.dumps(config))
-    bundled = Path(str(resources.files("secondsight.models") / "bundled"))
+    bundled = Path(str(resources.files("secondsight.checkpoints") / "bundled"))
     for name in ("tokenizer.model", "tokenizer_config.json"):
         shutil.copyfile(bundled / name, target / name)
     clip = CLIPVisionModel(CLIPVisionConfig(**VISION)).to(torch.bfloat16)
@@ -159,7 +159,7 @@ class Peak:
 def measure(folder: Path) -> dict[str, float]:
     """Load the checkpoint, read every weight, and say what it took."""
     import secondsight
-    from secondsight.models import original  # noqa: F401  # imports are not the model's memory
+    from secondsight.checkpoints import original  # noqa: F401  # imports are not the model's memory
 
     start = time.perf_counter()
     with Peak() as loading:

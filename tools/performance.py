@@ -16,8 +16,8 @@ from typing import Final
 from PIL import Image
 
 import secondsight
-from secondsight.bench import Measurement, Result, random_model, run
-from secondsight.bench.report import about, columns, floors, plot, rows
+from secondsight.profiling import Measurement, Result, random_model, run
+from secondsight.profiling.report import about, columns, floors, plot, rows
 
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
 
@@ -48,7 +48,7 @@ def main() -> None:
 def bundled(repeats: int) -> str:
     """The bundled model on the picture that ships with it, by every scheme."""
     model = secondsight.load(device="cpu")
-    with Image.open(secondsight.demo_picture()) as picture:
+    with Image.open(secondsight.demo_image()) as picture:
         result = run(
             model, repeats=2 * repeats + 1, warmup=2, picture=picture.convert("RGB"), progress=print
         )

@@ -14,7 +14,7 @@ from PIL import Image
 
 from secondsight.benchmarks.stickers.catalog import ICONS
 
-TARGET = Path(__file__).parents[1] / "src/secondsight/benchmarks/stickers/art"
+TARGET = Path(__file__).parents[1] / "src/secondsight/profilingmarks/stickers/art"
 LONG_SIDE = 128
 
 

@@ -1,7 +1,7 @@
 """Stage 5: measure a model folder on the world, greedily, by plain transformers.
 
 Usage:
-    python -m training.evaluate --model src/secondsight/models/bundled --split test
+    python -m training.evaluate --model src/secondsight/checkpoints/bundled --split test
 
 Deliberately independent of secondsight's own decoding, so that the two can be compared.
 """

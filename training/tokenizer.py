@@ -19,7 +19,7 @@ from secondsight.benchmarks.stickers.scene import make_scene
 from . import wordings
 from .dialogue import dialogues
 
-BUNDLED = Path(__file__).parents[1] / "src/secondsight/models/bundled"
+BUNDLED = Path(__file__).parents[1] / "src/secondsight/checkpoints/bundled"
 SYSTEM = (
     "A chat between a curious human and an artificial intelligence assistant. "
     "The assistant gives helpful, detailed, and polite answers to the human's questions."

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from secondsight import methods, presets
     from secondsight.answer import Answer, TokenEvidence
+    from secondsight.checkpoints import load
     from secondsight.decoding import decode
     from secondsight.errors import (
         CheckpointError,
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
         UnsupportedError,
         UserError,
     )
-    from secondsight.images import demo_picture
+    from secondsight.images import demo_image, demo_picture
+    from secondsight.inference import Model, Stream
     from secondsight.methods import (
         M3ID,
         VCD,
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
         Sharpened,
         register,
     )
-    from secondsight.models import Model, Stream, load
     from secondsight.prompts import Turn, tokenize_with_images
     from secondsight.sample import Sample
 
@@ -64,6 +65,7 @@ __all__ = [
     "UserError",
     "__version__",
     "decode",
+    "demo_image",
     "demo_picture",
     "load",
     "methods",
@@ -76,6 +78,7 @@ _SUBMODULES = ("methods", "presets")
 
 _HOMES = {
     "answer": ("Answer", "TokenEvidence"),
+    "checkpoints": ("load",),
     "decoding": ("decode",),
     "errors": (
         "CheckpointError",
@@ -85,7 +88,7 @@ _HOMES = {
         "UnsupportedError",
         "UserError",
     ),
-    "images": ("demo_picture",),
+    "images": ("demo_image", "demo_picture"),
     "methods": (
         "M3ID",
         "VCD",
@@ -101,7 +104,7 @@ _HOMES = {
         "Sharpened",
         "register",
     ),
-    "models": ("Model", "Stream", "load"),
+    "inference": ("Model", "Stream"),
     "prompts": ("Turn", "tokenize_with_images"),
     "sample": ("Sample",),
 }

@@ -44,7 +44,7 @@ class Answer:
         text: The answer.
         ids: Its token ids, without the end-of-sequence token.
         finish_reason: ``eos``, ``length`` or ``stop``.
-        timings: Seconds: ``encode`` (pictures and prompts of all views), ``generate`` (the batch
+        timings: Seconds: ``encode`` (images and prompts of all views), ``generate`` (the batch
             that the answer was written in), ``first_token`` (until its first token).
         provenance: Everything needed to run it again: model, method with all its parameters, what
             the views drew, seed, settings, versions.

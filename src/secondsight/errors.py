@@ -11,7 +11,7 @@ class UserError(ValueError):
 
 
 class ImageError(UserError):
-    """A picture that cannot be used: missing, broken, too large, unreachable."""
+    """An image that cannot be used: missing, broken, too large, unreachable."""
 
 
 class QuestionError(UserError):
@@ -44,3 +44,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     best = get_close_matches(name, names, n=1)
     hint = f" Did you mean {best[0]!r}?" if best else ""
     return f"{hint} Known: {', '.join(names)}."
+
+
+class DataError(UserError):
+    """A file of data that cannot be used as it is."""

@@ -1,4 +1,4 @@
-"""Opening pictures safely, and squaring them as LLaVA-1.5 does."""
+"""Opening images safely, and squaring them as LLaVA-1.5 does."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from secondsight.errors import ImageError
 
 ImageSource = str | Path | bytes | Image.Image
-"""A picture: a path, a URL (http or https), the bytes of a file, or a PIL image."""
+"""An image: a path, a URL (http or https), the bytes of a file, or a PIL image."""
 
 Images = ImageSource | Sequence[ImageSource] | None
-"""What a question is about: a picture, several in the order in which they are shown, or none."""
+"""What a question is about: an image, several in the order in which they are shown, or none."""
 
 MAX_PIXELS: Final = 100_000_000
-"""The largest picture that is decoded, in pixels."""
+"""The largest image that is decoded, in pixels."""
 
 MAX_DOWNLOAD: Final = 20 * 1024 * 1024
-"""The largest picture that is downloaded, in bytes."""
+"""The largest image that is downloaded, in bytes."""
 
 DOWNLOAD_TIMEOUT: Final = 20.0
 """How long a server may stay silent, in seconds."""
 
 
-def demo_picture() -> Path:
-    """The picture that ships with secondsight, of the world that the bundled model knows.
+def demo_image() -> Path:
+    """The image that ships with secondsight, of the world that the bundled model knows.
 
     Raises:
         ImageError: This installation lacks it.
@@ -40,11 +40,15 @@ def demo_picture() -> Path:
     for name in ("demo.png", "demo.jpg"):
         if (folder / name).is_file():
             return folder / name
-    raise ImageError("This installation lacks the demo picture. Name a picture of your own.")
+    raise ImageError("This installation lacks the demo image. Name an image of your own.")
+
+
+demo_picture = demo_image
+"""The first stage's name of `demo_image`, which scripts in use call."""
 
 
 def open_image(source: ImageSource) -> Image.Image:
-    """Open a picture as 8-bit RGB, upright, its first frame, transparency over white.
+    """Open an image as 8-bit RGB, upright, its first frame, transparency over white.
 
     Args:
         source: A path, an http(s) URL, the bytes of an image file, or a PIL image.
@@ -160,14 +164,14 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
 
 
 def pad_to_square(image: Image.Image, mean: Sequence[float]) -> Image.Image:
-    """Centre a picture on a square of the processor's mean colour (LLaVA-1.5's ``pad``).
+    """Centre an image on a square of the processor's mean colour (LLaVA-1.5's ``pad``).
 
     Args:
-        image: An RGB picture of any shape.
+        image: An RGB image of any shape.
         mean: The processor's mean per channel, in [0, 1].
 
     Returns:
-        A square RGB picture with the longer side's length; a square one is returned as it is.
+        A square RGB image with the longer side's length; a square one is returned as it is.
     """
     if image.width == image.height:
         return image

@@ -17,7 +17,7 @@ class Preset:
     Attributes:
         name: The protocol's name.
         template: Name of the conversation template.
-        pad: Whether pictures are padded to a square before they are resized.
+        pad: Whether images are padded to a square before they are resized.
         question_suffixes: What is appended to a benchmark's questions, by benchmark.
         pope_parser: How yes and no are read from POPE answers.
     """

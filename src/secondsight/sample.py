@@ -1,4 +1,4 @@
-"""A sample: a question and its pictures, and what the views made of them."""
+"""A sample: a question and its images, and what the views made of them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from secondsight.prompts import Turn
 
 @dataclass(frozen=True)
 class Sample:
-    """A question and what it is about: one picture, several, or none.
+    """A question and what it is about: one image, several, or none.
 
     Attributes:
-        image: The picture; several, in the order in which they are shown; None for a question
+        image: The image; several, in the order in which they are shown; None for a question
             without one.
         question: The question.
         id: Names the sample; its random numbers come from the run's seed and this name, so they
@@ -38,32 +38,32 @@ class Sample:
     drawn: str | None = field(default=None, compare=False)
 
     def opened(self) -> Sample:
-        """The same sample with its pictures opened as 8-bit RGB.
+        """The same sample with its images opened as 8-bit RGB.
 
         Raises:
-            ImageError: A picture cannot be used.
+            ImageError: An image cannot be used.
         """
         return self.showing([open_image(source) for source in as_sources(self.image)])
 
-    def showing(self, pictures: Sequence[Image.Image]) -> Sample:
-        """The same sample with other pictures."""
-        one = len(pictures) == 1
-        return replace(self, image=pictures[0] if one else tuple(pictures) or None)
+    def showing(self, images: Sequence[Image.Image]) -> Sample:
+        """The same sample with other images."""
+        one = len(images) == 1
+        return replace(self, image=images[0] if one else tuple(images) or None)
 
     @property
-    def pictures(self) -> tuple[Image.Image, ...]:
-        """The pictures of an opened sample, in order; none where it has none."""
+    def images(self) -> tuple[Image.Image, ...]:
+        """The images of an opened sample, in order; none where it has none."""
         sources = as_sources(self.image)
         return tuple(source for source in sources if isinstance(source, Image.Image))
 
     @property
     def digest(self) -> str:
-        """Tells an opened sample's pictures from others, by sizes and pixels."""
-        if not self.pictures:
+        """Tells an opened sample's images from others, by sizes and pixels."""
+        if not self.images:
             return "no image"
         digest = hashlib.blake2b(digest_size=16)
-        for picture in self.pictures:
-            digest.update(repr(picture.size).encode() + picture.tobytes())
+        for image in self.images:
+            digest.update(repr(image.size).encode() + image.tobytes())
         return digest.hexdigest()
 
     @property
@@ -76,7 +76,7 @@ class Sample:
 
 
 def as_sources(images: Images) -> tuple[ImageSource, ...]:
-    """One picture, several or none, as a tuple."""
+    """One image, several or none, as a tuple."""
     if images is None:
         return ()
     if isinstance(images, str | Path | bytes | Image.Image):

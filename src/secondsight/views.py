@@ -29,7 +29,7 @@ class View(Protocol):
         """Make this view's sample from the original one.
 
         Args:
-            sample: The original sample, its picture opened.
+            sample: The original sample, its image opened.
             generator: The sample's own random numbers, on the CPU; every draw comes from it.
 
         Returns:
@@ -54,7 +54,7 @@ _gaussian_blur = v2.GaussianBlur(kernel_size=_KERNEL, sigma=(1.5, 2.0))
 
 
 def _blur(image: Image.Image) -> Image.Image:
-    """Gaussian blur; a picture smaller than half the kernel is continued beyond its edges."""
+    """Gaussian blur; an image smaller than half the kernel is continued beyond its edges."""
     if min(image.size) > _KERNEL // 2:
         return _gaussian_blur(image)
     margin = _KERNEL // 2
@@ -70,7 +70,7 @@ TRANSFORMS: Final[dict[str, Callable[[Image.Image], Image.Image]]] = {
     "blur": _blur,
     "crop": v2.RandomResizedCrop(336),
 }
-"""RITUAL's transforms by name (arXiv 2405.17821), each applied to the picture as it was given."""
+"""RITUAL's transforms by name (arXiv 2405.17821), each applied to the image as it was given."""
 
 _global_draw = threading.Lock()
 
@@ -87,9 +87,9 @@ def _drawn_and_applied(name: str, image: Image.Image, seed: int) -> Image.Image:
 
 @dataclass(frozen=True)
 class Transformed:
-    """The picture transformed before any preprocessing, as in RITUAL (arXiv 2405.17821).
+    """The image transformed before any preprocessing, as in RITUAL (arXiv 2405.17821).
 
-    Several pictures are all transformed in the same way, with the same numbers.
+    Several images are all transformed in the same way, with the same numbers.
 
     Attributes:
         transform: One of `TRANSFORMS`, or ``random`` to draw one of them uniformly per sample.
@@ -106,26 +106,26 @@ class Transformed:
             )
 
     def apply(self, sample: Sample, generator: torch.Generator) -> Sample:
-        """Draw the transform and its numbers, and apply it to the picture.
+        """Draw the transform and its numbers, and apply it to the image.
 
         Raises:
-            ImageError: The sample has no picture.
+            ImageError: The sample has no image.
         """
-        pictures = _needed(sample)
+        images = _needed(sample)
         name = self.transform
         if name == "random":
             names = list(TRANSFORMS)
             name = names[int(torch.randint(len(names), (), generator=generator))]
         seed = int(torch.randint(2**62, (), generator=generator))
-        changed = [_drawn_and_applied(name, picture, seed) for picture in pictures]
+        changed = [_drawn_and_applied(name, image, seed) for image in images]
         return replace(sample.showing(changed), drawn=name)
 
 
 def _needed(sample: Sample) -> tuple[Image.Image, ...]:
-    """The pictures of a sample that must have one."""
-    if not sample.pictures:
+    """The images of a sample that must have one."""
+    if not sample.images:
         raise ImageError("This method looks at the image in another way, and none was given.")
-    return sample.pictures
+    return sample.images
 
 
 DIFFUSION_STEPS: Final = 1000
@@ -136,7 +136,7 @@ def diffusion_coefficients() -> tuple[torch.Tensor, torch.Tensor]:
     """VCD's diffusion schedule (arXiv 2311.16922 and its code).
 
     Returns:
-        How much of the picture and how much of the noise is left at each step: two float32
+        How much of the image and how much of the noise is left at each step: two float32
         tensors of shape (1000,).
     """
     ramp = torch.linspace(-6, 6, DIFFUSION_STEPS)
@@ -180,7 +180,7 @@ class Noised:
         """Add the noise as a filter on the pixels; the draw is fixed here, once.
 
         Raises:
-            ImageError: The sample has no picture.
+            ImageError: The sample has no image.
         """
         _needed(sample)
         seed = int(torch.randint(2**62, (), generator=generator))
@@ -199,7 +199,7 @@ class NoImage:
     name: str = "no image"
 
     def apply(self, sample: Sample, generator: torch.Generator) -> Sample:
-        """Take the picture away."""
+        """Take the image away."""
         return replace(sample, image=None)
 
 

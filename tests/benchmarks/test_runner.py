@@ -283,7 +283,7 @@ def test_absent_pictures_are_all_named_before_any_work(source: Source, tmp_path:
     model = fake(budget=0)
     with pytest.raises(DataError) as error:
         run(model, source, tmp_path / "out")
-    assert "2 listed pictures are absent" in str(error.value)
+    assert "2 listed images are absent" in str(error.value)
     assert "1.png" in str(error.value)
     assert "3.png" in str(error.value)
     assert not (tmp_path / "out").exists()
@@ -296,7 +296,7 @@ def test_files_that_are_no_pictures_are_named_before_any_work(
     source: Source, tmp_path: Path
 ) -> None:
     (Path(source.images or "") / "2.png").write_bytes(b"not a picture")
-    with pytest.raises(DataError, match=r"1 listed pictures are unreadable:\n.*2\.png"):
+    with pytest.raises(DataError, match=r"1 listed images are unreadable:\n.*2\.png"):
         run(fake(budget=0), source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert run(fake(), source, tmp_path / "out", lenient=True).comparison.items == 9

@@ -65,7 +65,7 @@ def test_without_arguments_the_shipped_picture(
     run, tiny_llava, pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [path] = pictures(1)
-    monkeypatch.setattr(images, "demo_picture", lambda: path)
+    monkeypatch.setattr(images, "demo_image", lambda: path)
     result = run("describe", "-m", tiny_llava, "--json", *SHORT)
     assert json.loads(result.out)["image"] == str(path)
 
@@ -74,8 +74,8 @@ def test_an_installation_without_the_picture_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(images.resources, "files", lambda package: tmp_path)
-    with pytest.raises(UserError, match="lacks the demo picture"):
-        images.demo_picture()
+    with pytest.raises(UserError, match="lacks the demo image"):
+        images.demo_image()
 
 
 def test_only_the_answer_is_on_stdout(start, tiny_llava, pictures) -> None:

@@ -42,7 +42,7 @@ class Yes:
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = Yes()
-    monkeypatch.setattr("secondsight.models.load", lambda **asked: loaded)
+    monkeypatch.setattr("secondsight.checkpoints.load", lambda **asked: loaded)
 
 
 def test_eval_prints_a_table_or_json_and_continues(model: None, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_every_verb_hands_them_on(
         seen.update(given)
         raise secondsight.CheckpointError("enough")
 
-    monkeypatch.setattr("secondsight.models.load", load)
+    monkeypatch.setattr("secondsight.checkpoints.load", load)
     name = (tiny_llava,) if verb == "verify" else ("-m", tiny_llava)
     if verb == "eval":
         name = ("pope", "--dataset", "stickers", "--limit", "1", *name)

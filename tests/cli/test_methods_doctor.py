@@ -121,7 +121,7 @@ def test_doctor_says_what_is_there(run) -> None:
 def test_doctor_survives_without_a_bundled_model(
     run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from secondsight.models import loading
+    from secondsight.checkpoints import loading
 
     monkeypatch.setattr(loading, "bundled_folder", lambda: tmp_path)
     result = run("doctor")

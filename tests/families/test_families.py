@@ -98,7 +98,7 @@ def official_inputs(built: Built, question: str, *images: Image.Image) -> dict[s
 
 def generated(built: Built, sample: secondsight.Sample) -> tuple[int, ...]:
     """A sample's greedy answer by transformers' own `generate`."""
-    inputs = official_inputs(built, sample.question, *sample.pictures)
+    inputs = official_inputs(built, sample.question, *sample.images)
     inputs.pop("labels", None)
     sequence = built.model.generate(**inputs, max_new_tokens=TOKENS, do_sample=False)
     written = sequence[0].tolist()

@@ -154,7 +154,7 @@ def test_the_report(family: Loaded, traced: Trace) -> None:
         assert note.split(":")[0] in page
     assert QUESTION in text
     assert "of attention on the image" in page
-    titles = [picture.title for picture in traced.inference.pictures]
+    titles = [picture.title for picture in traced.inference.images]
     assert ("the overview tile as the model sees it" in titles) == (family.name in TILES)
 
 
@@ -199,7 +199,7 @@ def test_several_pictures(name: str, tmp_path: Path) -> None:
         trace.answer.ids
         == model.answer(both, QUESTION, "ritual:transform=hflip", max_new_tokens=3).ids
     )
-    titles = [picture.title for picture in trace.inference.pictures]
+    titles = [picture.title for picture in trace.inference.images]
     assert titles.count("as given") == 2
     if name == "LLaVA (Qwen 2, SigLIP)":
         assert trace.inference.grid == (2, 4)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import secondsight
+from secondsight.files import write_text
 from secondsight.trace import Trace
 from secondsight.trace.attention import as_maps, fitting
-from secondsight.trace.files import write_text
 from secondsight.trace.record import ViewAttention
 from secondsight.trace.recorder import MAP_BYTES
 from secondsight.trace.report import cell, fenced, percent, visible

@@ -94,7 +94,7 @@ def test_conversation_before_and_after(recorded: dict[str, Any]) -> None:
 def test_the_photograph_and_its_pixels(full_size: dict[str, Any], seed: Path) -> None:
     inference = full_size["inference"]
     assert inference["image_size"] == [500, 334]
-    sizes = [(picture["width"], picture["height"]) for picture in inference["pictures"]]
+    sizes = [(image["width"], image["height"]) for image in inference["images"]]
     assert sizes == [(500, 334), (500, 500), (336, 336), (336, 336)]
     pixels = inference["pixels"]
     assert pixels["shape"] == [1, 3, 336, 336]

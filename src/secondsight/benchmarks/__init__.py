@@ -10,7 +10,7 @@ from secondsight.benchmarks.base import Benchmark, Item, Source, create, names, 
 from secondsight.benchmarks.chair import CaptionDetail, ChairResult, score_chair
 from secondsight.benchmarks.mme import MmeResult, TaskScore, score_mme
 from secondsight.benchmarks.pope import YesNoResult, score_pope, score_yes_no
-from secondsight.benchmarks.records import DataError
+from secondsight.errors import DataError
 
 __all__ = [
     "AmberResult",

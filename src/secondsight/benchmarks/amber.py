@@ -22,18 +22,11 @@ import numpy as np
 from secondsight.benchmarks.amber_words import Similar, SpacyWords, Words, plain_nouns
 from secondsight.benchmarks.base import Benchmark, Item, Source, image_file, register
 from secondsight.benchmarks.counts import Array, Counts, from_rows, harmonic, ratio
-from secondsight.benchmarks.lexicon import forms, words_of
-from secondsight.benchmarks.records import (
-    DataError,
-    PathLike,
-    Problems,
-    field,
-    read_json,
-    read_records,
-    read_text,
-    text_hash,
-)
+from secondsight.benchmarks.records import Problems, field, read_records
 from secondsight.benchmarks.yesno import NO, UNPARSED, YES, first_standalone
+from secondsight.errors import DataError
+from secondsight.files import PathLike, read_json, read_text, text_hash
+from secondsight.objects.lexicon import forms, words_of
 
 DIMENSIONS: Mapping[str, str] = {
     "discriminative-hallucination": "existence",
@@ -471,7 +464,7 @@ class Amber(Benchmark):
     def _items(
         self, truth: Mapping[int, Annotation], source: Source, problems: Problems
     ) -> list[Item]:
-        pictures = source.need("images")
+        images = source.need("images")
         items: list[Item] = []
         for record in read_records(source.need("questions"), problems):
             values = [field(record, (name,), problems) for name in ("id", "image", "query")]
@@ -486,7 +479,7 @@ class Amber(Benchmark):
                 Item(
                     id=str(identifier),
                     image_id=str(image),
-                    image=image_file(pictures, str(image)),
+                    image=image_file(images, str(image)),
                     question=str(query),
                     truth={
                         "type": annotation.kind,

@@ -13,8 +13,8 @@ from collections.abc import Callable, Container
 from functools import cache
 from typing import Any, Protocol
 
-from secondsight.benchmarks.lexicon import words_of
 from secondsight.errors import UserError
+from secondsight.objects.lexicon import words_of
 
 SIMILARITY = 0.8
 """Cosine above which the official script calls two words near synonyms."""

@@ -1,6 +1,6 @@
 """What a benchmark is, and how one registers.
 
-A benchmark turns its files into items (a picture, a question, the truth), reduces answers to
+A benchmark turns its files into items (an image, a question, the truth), reduces answers to
 additive counts, and computes its metrics from their sums. Everything else (running, resuming,
 intervals, comparisons, reports) is the same for all. A new one is a file with one class::
 
@@ -22,18 +22,19 @@ from typing import Any, ClassVar, TypeVar
 from PIL import Image
 
 from secondsight.benchmarks.counts import Array, Counts
-from secondsight.benchmarks.records import DataError, PathLike, Problems
-from secondsight.errors import UserError, nearest
+from secondsight.benchmarks.records import Problems
+from secondsight.errors import DataError, UserError, nearest
+from secondsight.files import PathLike
 
 
 @dataclass(frozen=True)
 class Item:
-    """One question about one picture.
+    """One question about one image.
 
     Attributes:
         id: Names it, uniquely in its dataset; the random numbers come from the seed and this.
-        image_id: The picture's name: what the bootstrap draws.
-        image: The picture or its file.
+        image_id: The image's name: what the bootstrap draws.
+        image: The image or its file.
         question: The text, before the preset adds its suffix.
         truth: What the answer is held against (JSON-ready).
     """
@@ -52,15 +53,15 @@ class Source:
     Attributes:
         dataset: A built-in dataset (``stickers``) instead of files.
         split: The split of a built-in dataset.
-        limit: Use the first so many pictures, with all their questions.
+        limit: Use the first so many images, with all their questions.
         questions: POPE question file, or AMBER's query file.
-        images: Folder of the pictures.
+        images: Folder of the images.
         instances: COCO-format instances file.
         captions: COCO captions file of references.
         synonyms: Synonym file in CHAIR's official format.
         annotations: AMBER's data folder, or MME's benchmark folder.
         strategy: How POPE questions are drawn on a built-in dataset.
-        per_image: Positive and as many negative POPE questions per picture there.
+        per_image: Positive and as many negative POPE questions per image there.
         prompt: The instruction for captions, instead of the benchmark's own.
         parser: How POPE answers are read; None for the preset's way, else ``strict``.
         vectors: A spaCy pipeline with word vectors, for AMBER's nouns and near synonyms.
@@ -166,7 +167,7 @@ def create(name: str) -> Benchmark:
 
 
 def image_file(folder: PathLike, name: str) -> Path:
-    """The file of a listed picture; a name that leaves the folder is refused."""
+    """The file of a listed image; a name that leaves the folder is refused."""
     root = Path(folder)
     path = root / name
     if Path(name).is_absolute() or ".." in Path(name).parts:
@@ -175,20 +176,20 @@ def image_file(folder: PathLike, name: str) -> Path:
 
 
 def absent_images(items: Sequence[Item]) -> list[Path]:
-    """The listed picture files that do not exist, each once, in order."""
+    """The listed image files that do not exist, each once, in order."""
     return [file for file in _files(items) if not file.is_file()]
 
 
 def unreadable_images(items: Sequence[Item]) -> list[Path]:
-    """The files among the listed pictures that are no pictures, by a look at their beginnings."""
-    return [file for file in _files(items) if file.is_file() and not _begins_as_picture(file)]
+    """The files among the listed images that are no images, by a look at their beginnings."""
+    return [file for file in _files(items) if file.is_file() and not _begins_as_image(file)]
 
 
 def _files(items: Sequence[Item]) -> list[Path]:
     return list(dict.fromkeys(item.image for item in items if isinstance(item.image, Path)))
 
 
-def _begins_as_picture(file: Path) -> bool:
+def _begins_as_image(file: Path) -> bool:
     try:
         with Image.open(file):
             return True

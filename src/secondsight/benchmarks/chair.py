@@ -16,17 +16,11 @@ import numpy as np
 from secondsight.benchmarks.base import Benchmark, Item, Source, image_file, register
 from secondsight.benchmarks.coco import GroundTruth, ground_truth, read_ground_truth
 from secondsight.benchmarks.counts import Array, Counts, from_rows, harmonic, ratio
-from secondsight.benchmarks.lexicon import Lexicon, coco_lexicon, read_lexicon
-from secondsight.benchmarks.mentions import Mention, find_mentions, finished_part, word_count
-from secondsight.benchmarks.records import (
-    DataError,
-    PathLike,
-    Problems,
-    field,
-    read_records,
-    read_text,
-    text_hash,
-)
+from secondsight.benchmarks.records import Problems, field, read_records
+from secondsight.errors import DataError
+from secondsight.files import PathLike, read_text, text_hash
+from secondsight.objects.lexicon import Lexicon, coco_lexicon, read_lexicon
+from secondsight.objects.mentions import Mention, find_mentions, finished_part, word_count
 
 COLUMNS = (
     "n",

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from secondsight.benchmarks.lexicon import Lexicon, words_of
-from secondsight.benchmarks.mentions import find_mentions
-from secondsight.benchmarks.records import DataError, PathLike, Problems, read_json
+from secondsight.benchmarks.records import Problems
+from secondsight.errors import DataError
+from secondsight.files import PathLike, read_json
+from secondsight.objects.lexicon import Lexicon, words_of
+from secondsight.objects.mentions import find_mentions
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class GroundTruth:
 
     Attributes:
         objects: Image id (as text) to the names of the objects in it.
-        files: Image id to the picture's file name, where the file gives one.
+        files: Image id to the image's file name, where the file gives one.
         lexicon: The lexicon, with the file's own categories added.
     """
 

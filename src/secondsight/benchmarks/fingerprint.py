@@ -25,19 +25,19 @@ def weights_hash(state: Mapping[str, torch.Tensor]) -> str:
 
 
 def dataset_hash(items: Sequence[Item]) -> str:
-    """SHA-256 over ids, questions, truths and the pictures' contents."""
+    """SHA-256 over ids, questions, truths and the images' contents."""
     digest = hashlib.sha256()
-    pictures: dict[str, str] = {}
+    images: dict[str, str] = {}
     for item in items:
-        if item.image_id not in pictures:
-            pictures[item.image_id] = _picture_hash(item.image)
-        entry = [item.id, item.image_id, pictures[item.image_id], item.question, dict(item.truth)]
+        if item.image_id not in images:
+            images[item.image_id] = _image_hash(item.image)
+        entry = [item.id, item.image_id, images[item.image_id], item.question, dict(item.truth)]
         digest.update(json.dumps(entry, sort_keys=True).encode())
     return digest.hexdigest()
 
 
-def _picture_hash(picture: Image.Image | Path) -> str:
-    if isinstance(picture, Path):
-        return hashlib.sha256(picture.read_bytes()).hexdigest()
-    header = f"{picture.mode} {picture.size}\n".encode()
-    return hashlib.sha256(header + picture.tobytes()).hexdigest()
+def _image_hash(image: Image.Image | Path) -> str:
+    if isinstance(image, Path):
+        return hashlib.sha256(image.read_bytes()).hexdigest()
+    header = f"{image.mode} {image.size}\n".encode()
+    return hashlib.sha256(header + image.tobytes()).hexdigest()

@@ -15,8 +15,10 @@ import numpy as np
 
 from secondsight.benchmarks.base import Benchmark, Item, Source, register
 from secondsight.benchmarks.counts import Array, Counts, ratio
-from secondsight.benchmarks.records import DataError, PathLike, Problems, read_text
+from secondsight.benchmarks.records import Problems
 from secondsight.benchmarks.yesno import NO, UNPARSED, YES
+from secondsight.errors import DataError
+from secondsight.files import PathLike, read_text
 
 PERCEPTION = (
     "existence",
@@ -39,7 +41,7 @@ TOTALS: Mapping[str, tuple[str, ...]] = {
 
 _COLUMNS = ("n", "correct", "images", "both", "tp", "yes", "labelled_yes", "other")
 _REST = ("hallucination", "yes_ratio")
-_PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
+_IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 
 
 @dataclass(frozen=True)
@@ -310,7 +312,7 @@ def read_benchmark(folder: PathLike, problems: Problems) -> list[Item]:
     """Reads MME's benchmark folder.
 
     Args:
-        folder: One folder per task, with pictures and, for each, a text file of the same name
+        folder: One folder per task, with images and, for each, a text file of the same name
             with two lines of question and label, separated by a tab; either side by side or in
             ``images`` and ``questions_answers_YN``.
         problems: Receives bad lines.
@@ -323,17 +325,17 @@ def read_benchmark(folder: PathLike, problems: Problems) -> list[Item]:
         raise DataError(f"{root}: not a folder")
     items: list[Item] = []
     for task in sorted(path for path in root.iterdir() if path.is_dir()):
-        pictures = task / "images" if (task / "images").is_dir() else task
+        images = task / "images" if (task / "images").is_dir() else task
         texts = task / "questions_answers_YN"
         for file in sorted((texts if texts.is_dir() else task).glob("*.txt")):
-            items += _questions(task.name, file, pictures, problems)
+            items += _questions(task.name, file, images, problems)
     if not items:
         problems.settle()
         raise DataError(f"{root}: holds no task folder with questions")
     return items
 
 
-def _questions(task: str, file: Path, pictures: Path, problems: Problems) -> list[Item]:
+def _questions(task: str, file: Path, images: Path, problems: Problems) -> list[Item]:
     lines = [line for line in read_text(file).splitlines() if line.strip()]
     pairs = [line.rstrip().rsplit("\t", 1) for line in lines]
     bad = [pair for pair in pairs if len(pair) != 2 or pair[1].strip().lower() not in (YES, NO)]
@@ -343,13 +345,13 @@ def _questions(task: str, file: Path, pictures: Path, problems: Problems) -> lis
             f"{file}: two lines of a question, a tab and yes or no were expected",
         )
         return []
-    candidates = [pictures / f"{file.stem}{suffix}" for suffix in _PICTURES]
-    picture = next((path for path in candidates if path.is_file()), candidates[0])
+    candidates = [images / f"{file.stem}{suffix}" for suffix in _IMAGES]
+    shown = next((path for path in candidates if path.is_file()), candidates[0])
     return [
         Item(
             id=f"{task}/{file.stem}/{number}",
             image_id=f"{task}/{file.stem}",
-            image=picture,
+            image=shown,
             question=question,
             truth={"task": task, "label": label.strip().lower()},
         )

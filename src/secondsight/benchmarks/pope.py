@@ -8,15 +8,10 @@ from typing import Any
 
 from secondsight.benchmarks.base import Benchmark, Item, Source, image_file, register
 from secondsight.benchmarks.counts import Array, Counts
-from secondsight.benchmarks.records import (
-    DataError,
-    PathLike,
-    Problems,
-    Record,
-    field,
-    read_records,
-)
+from secondsight.benchmarks.records import Problems, Record, field, read_records
 from secondsight.benchmarks.yesno import NO, YES, count_yes_no, parser, yes_no_metrics
+from secondsight.errors import DataError
+from secondsight.files import PathLike
 
 
 @dataclass(frozen=True)

@@ -6,24 +6,16 @@ are collected and raised together; in lenient mode they are counted and returned
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from secondsight.errors import UserError
-
-PathLike = str | os.PathLike[str]
+from secondsight.errors import DataError
+from secondsight.files import PathLike, read_json, read_text
 
 _SHOWN = 20
-
-
-class DataError(UserError):
-    """A benchmark file that cannot be used as it is."""
 
 
 @dataclass(frozen=True)
@@ -71,41 +63,6 @@ class Problems:
             f"{count} x {kind} (first: {self._first[kind]})"
             for kind, count in sorted(self._counts.items())
         )
-
-
-def read_text(path: PathLike) -> str:
-    """Reads a UTF-8 file (a byte order mark is dropped).
-
-    Raises:
-        DataError: If it is missing, not a file, not UTF-8, or empty.
-    """
-    file = Path(path)
-    try:
-        text = file.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise DataError(f"{file}: no such file") from None
-    except IsADirectoryError:
-        raise DataError(f"{file}: is a directory, a file was expected") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not UTF-8 text (byte {error.start})") from None
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
-    if not text.strip():
-        raise DataError(f"{file}: the file is empty")
-    return text
-
-
-def read_json(path: PathLike) -> Any:
-    """Reads one JSON document.
-
-    Raises:
-        DataError: As `read_text`, or if it is not JSON (with the line).
-    """
-    text = read_text(path)
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: not JSON ({error.msg})") from None
 
 
 def read_records(path: PathLike, problems: Problems) -> list[Record]:
@@ -160,19 +117,3 @@ def field(record: Record, names: tuple[str, ...], problems: Problems) -> Any | N
         "missing field", f"{record.where}: no field {' or '.join(repr(name) for name in names)}"
     )
     return None
-
-
-def text_hash(text: str) -> str:
-    """SHA-256 of a text, in hexadecimal."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def write_atomic(path: PathLike, text: str) -> None:
-    """Writes a whole text file, or leaves the old one untouched."""
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)

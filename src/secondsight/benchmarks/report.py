@@ -24,8 +24,8 @@ from secondsight.benchmarks.comparison import (
     in_percent,
 )
 from secondsight.benchmarks.plots import plots
-from secondsight.benchmarks.records import read_json
 from secondsight.benchmarks.run import MANIFEST, REPORT_HTML, REPORT_MD, SCORES, Run
+from secondsight.files import read_json
 
 # Columns that together fit a narrow terminal; the verdict's longest word sets its own.
 _NARROW, _WIDTHS = 110, (10, 8, 8, 8, 9, 10)

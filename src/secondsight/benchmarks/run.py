@@ -15,8 +15,8 @@ from typing import Any, TextIO
 
 from filelock import FileLock, Timeout
 
-from secondsight.benchmarks.records import DataError, PathLike, read_json, write_atomic
-from secondsight.errors import UserError
+from secondsight.errors import DataError, UserError
+from secondsight.files import PathLike, read_json, write_atomic
 
 Key = tuple[str, int, str]
 

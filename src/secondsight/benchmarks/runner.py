@@ -39,13 +39,14 @@ from secondsight.benchmarks.base import (
 )
 from secondsight.benchmarks.comparison import REGULAR, Comparison, compare
 from secondsight.benchmarks.fingerprint import dataset_hash, weights_hash
-from secondsight.benchmarks.records import DataError, PathLike, Problems
+from secondsight.benchmarks.records import Problems
 from secondsight.benchmarks.report import write_reports
 from secondsight.benchmarks.run import Key, Run
 from secondsight.benchmarks.statistics import RESAMPLES
-from secondsight.errors import UserError
-from secondsight.models.loading import load
-from secondsight.models.model import Model
+from secondsight.checkpoints.loading import load
+from secondsight.errors import DataError, UserError
+from secondsight.files import PathLike
+from secondsight.inference.model import Model
 from secondsight.presets import Preset
 from secondsight.presets import preset as find_preset
 from secondsight.sample import Sample
@@ -150,12 +151,12 @@ def evaluate(
         max_new_tokens: Limit of an answer, by default the benchmark's.
         device: Where to load the model.
         dtype: In which precision to load it.
-        lenient: Leave out bad records and absent pictures, counted, instead of stopping.
+        lenient: Leave out bad records and absent images, counted, instead of stopping.
         progress: Show a progress bar on stderr.
         resamples: Resamples of the bootstrap.
 
     Raises:
-        DataError: Bad input; all absent pictures are named before anything is generated.
+        DataError: Bad input; all absent images are named before anything is generated.
         RunMismatchError: The folder holds another run.
         UserError: Unknown names or unusable settings.
     """
@@ -220,9 +221,9 @@ def _items(judge: Benchmark, source: Source, lenient: bool) -> tuple[list[Item],
     ):
         if files and not lenient:
             names = "\n".join(f"  {path}" for path in files)
-            raise DataError(f"{len(files)} listed pictures are {kind}:\n{names}")
+            raise DataError(f"{len(files)} listed images are {kind}:\n{names}")
         for path in files:
-            problems.add(f"{kind} picture", f"{path}")
+            problems.add(f"{kind} image", f"{path}")
         gone.update(files)
     items = [i for i in items if not (isinstance(i.image, Path) and i.image in gone)]
     warnings = problems.settle()

@@ -36,7 +36,7 @@ class StickerScenes:
     Attributes:
         scenes: The scenes.
         instances: A COCO instances document.
-        by_file: File name in `instances` to the picture.
+        by_file: File name in `instances` to the image.
     """
 
     scenes: tuple[Scene, ...]

@@ -36,7 +36,7 @@ class Key(NamedTuple):
 class AnswersFile:
     """JSON lines of answers, opened for going on; a context manager.
 
-    Lines of pictures that failed are left out when it is opened, so that they are tried again;
+    Lines of images that failed are left out when it is opened, so that they are tried again;
     a half-written last line is cut off. Nothing else in the file changes but by appending.
 
     Args:
@@ -179,7 +179,7 @@ class AnswersFile:
 
 
 def settings_of(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """What an answer depends on besides picture and question, by name."""
+    """What an answer depends on besides image and question, by name."""
     return {
         "model": provenance["model"],
         "revision": provenance["revision"],

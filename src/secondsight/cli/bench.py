@@ -17,7 +17,7 @@ from secondsight.errors import UserError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from secondsight.models import Model
+    from secondsight.inference import Model
 
 
 @loads_a_model(without=["preset"])
@@ -34,7 +34,7 @@ def bench(
     ] = 0.7,
     image: Annotated[
         str | None,
-        typer.Option(help="The picture; the shipped one for the bundled model, otherwise random."),
+        typer.Option(help="The image; the shipped one for the bundled model, otherwise random."),
     ] = None,
     methods: Annotated[
         str, typer.Option(help="Methods, separated by commas.")
@@ -46,7 +46,7 @@ def bench(
         str, typer.Option(help="What to time besides regular decoding, separated by commas.")
     ] = "naive,auto,joint,lazy",
     tokens: Annotated[int, typer.Option(help="Tokens per caption.", min=2)] = 64,
-    questions: Annotated[int, typer.Option(help="Questions per picture.", min=1, max=10)] = 6,
+    questions: Annotated[int, typer.Option(help="Questions per image.", min=1, max=10)] = 6,
     repeats: Annotated[int, typer.Option(help="How often each scheme is timed.", min=1)] = 5,
     warmup: Annotated[int, typer.Option(help="Repeats that do not count.", min=0)] = 1,
     threads: Annotated[
@@ -76,11 +76,11 @@ def bench(
     quiet()
     import torch
 
-    from secondsight.bench import run
-    from secondsight.bench.measure import SCHEMES
-    from secondsight.bench.report import about, floors, table
-    from secondsight.bench.report import plot as draw
     from secondsight.methods import split
+    from secondsight.profiling import run
+    from secondsight.profiling.measure import SCHEMES
+    from secondsight.profiling.report import about, floors, table
+    from secondsight.profiling.report import plot as draw
 
     chosen = split(methods)
     wanted = _chosen("workloads", workloads, ("caption", "yes/no"))
@@ -98,7 +98,7 @@ def bench(
             warmup=warmup,
             workloads=wanted,
             schemes=timed,
-            picture=_picture(image, loaded.name),
+            image=_image(image, loaded.name),
             single=single if random_weights else None,
             single_first=single_first if random_weights else None,
             progress=status.update,
@@ -123,13 +123,13 @@ def _chosen(option: str, text: str, known: Sequence[str]) -> list[str]:
     return wanted
 
 
-def _picture(source: str | None, model: str) -> Image.Image | None:
-    from secondsight.images import demo_picture, open_image
-    from secondsight.models.loading import BUNDLED
+def _image(source: str | None, model: str) -> Image.Image | None:
+    from secondsight.checkpoints.loading import BUNDLED
+    from secondsight.images import demo_image, open_image
 
     if source is None and model != BUNDLED:
         return None
-    return open_image(demo_picture() if source is None else source)
+    return open_image(demo_image() if source is None else source)
 
 
 def _model(loading: Loading, shape: str | None, single: float) -> Model:
@@ -139,8 +139,8 @@ def _model(loading: Loading, shape: str | None, single: float) -> Model:
 
     if loading.model is not None:
         raise UserError("Give either --model or --random-weights.")
-    from secondsight.bench import random_model
-    from secondsight.models.placement import placement
+    from secondsight.checkpoints.placement import placement
+    from secondsight.profiling import random_model
 
     place = placement(loading.device, "bfloat16" if loading.dtype == "auto" else loading.dtype)
     with stderr().status(f"Building random weights of the shape {shape} ..."):

@@ -1,4 +1,4 @@
-"""``secondsight compare``: all methods and the controls side by side on one picture."""
+"""``secondsight compare``: all methods and the controls side by side on one image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from secondsight.cli import options, pictures
+from secondsight.cli import images as naming
+from secondsight.cli import options
 from secondsight.cli.loading import Loading, loads_a_model
 from secondsight.cli.output import stderr, stdout
 from secondsight.settings import Settings, as_stops
@@ -39,7 +40,7 @@ class Row:
 
     @property
     def seconds(self) -> float:
-        """From the picture to the last token."""
+        """From the image to the last token."""
         return self.answer.timings["encode"] + self.answer.timings["generate"]
 
     def to_dict(self) -> dict[str, Any]:
@@ -57,9 +58,9 @@ class Row:
 
 @loads_a_model()
 def compare(
-    images: pictures.Together = None,
+    images: naming.Together = None,
     question: options.Question = options.DESCRIBE,
-    no_image: pictures.NoImage = False,
+    no_image: naming.NoImage = False,
     methods: Annotated[
         str | None,
         typer.Option(
@@ -113,7 +114,7 @@ def compare(
 
     load_plugins(plugin or ())
     chosen = chosen_methods(methods, controls)
-    names = pictures.named(images, no_image)
+    names = naming.named(images, no_image)
     opened = [open_image(name) for name in names]
     loaded = loading.load()
     loaded.answer(opened, question, max_new_tokens=1)  # else the first method pays for warming up
@@ -125,7 +126,7 @@ def compare(
             rows.append(Row(method, answer, marked(rows[0].answer if rows else answer, answer)))
     if as_json:
         record = {
-            "image": pictures.as_field(names),
+            "image": naming.as_field(names),
             "question": question,
             "answers": [row.to_dict() for row in rows],
         }
@@ -133,7 +134,7 @@ def compare(
         return
     console = stdout()
     console.print(_table(rows, console), highlight=False)
-    looked_at = ", ".join(images or ["no picture" if no_image else "the shipped picture"])
+    looked_at = ", ".join(images or ["no image" if no_image else "the shipped image"])
     console.print(Text(f"{looked_at}: {question}", style="dim"), soft_wrap=True)
 
 

@@ -28,7 +28,7 @@ def convert(
     Every tensor is read back and compared with its source. Nothing is overwritten; an interrupted
     conversion goes on where it stopped when the same command is given again.
     """
-    from secondsight.models.convert import convert as run
+    from secondsight.checkpoints.convert import convert as run
 
     done = run(
         source, destination, vision_tower=vision_tower, progress=lambda name: say(f"  {name}")

@@ -1,4 +1,4 @@
-"""``secondsight describe``: answers about pictures, streamed, or a whole list of them."""
+"""``secondsight describe``: answers about images, streamed, or a whole list of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from secondsight.cli import options, pictures
+from secondsight.cli import images as naming
+from secondsight.cli import options
 from secondsight.cli.loading import Loading, loads_a_model
 from secondsight.cli.output import say
 from secondsight.errors import ImageError, UserError
@@ -18,10 +19,10 @@ from secondsight.settings import Settings, as_stops
 
 if TYPE_CHECKING:
     from secondsight.images import Images
+    from secondsight.inference import Model
     from secondsight.methods import Method
-    from secondsight.models import Model
 
-_LIST = "A list of pictures"
+_LIST = "A list of images"
 USER_ERROR = 2
 
 
@@ -30,7 +31,7 @@ def describe(
     images: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Files or URLs, each answered by itself; left out: the picture that ships with "
+            help="Files or URLs, each answered by itself; left out: the image that ships with "
             "secondsight.",
             metavar="IMAGE",
             show_default=False,
@@ -39,9 +40,9 @@ def describe(
     question: options.Question = options.DESCRIBE,
     together: Annotated[
         bool,
-        typer.Option("--together", help="Ask once, about all the pictures together."),
+        typer.Option("--together", help="Ask once, about all the images together."),
     ] = False,
-    no_image: pictures.NoImage = False,
+    no_image: naming.NoImage = False,
     method: options.MethodSpec = "regular",
     temperature: options.Temperature = 0.0,
     top_p: options.TopP = 1.0,
@@ -64,14 +65,14 @@ def describe(
         Path | None,
         typer.Option(
             help="Where each answer is appended as a line of JSON. Run the same command again "
-            "to continue after an interruption, or to try failed pictures again.",
+            "to continue after an interruption, or to try failed images again.",
             metavar="FILE",
             rich_help_panel=_LIST,
         ),
     ] = None,
     batch_size: Annotated[
         int,
-        typer.Option(help="Pictures answered together.", rich_help_panel=_LIST),
+        typer.Option(help="Images answered together.", rich_help_panel=_LIST),
     ] = 8,
     as_json: Annotated[
         bool,
@@ -80,7 +81,7 @@ def describe(
     *,
     loading: Loading,
 ) -> None:
-    """Answer a question about pictures, written out as it is found.
+    """Answer a question about images, written out as it is found.
 
     [bold]Examples[/bold]
 
@@ -89,9 +90,9 @@ def describe(
       [cyan]secondsight describe before.jpg after.jpg --together -q "What changed?" -m NAME[/cyan]
       [cyan]secondsight describe cat.jpg -m llava-hf/llava-1.5-7b-hf --method ritual:alpha=3[/cyan]
       [cyan]secondsight describe cat.jpg --temperature 1 --seed 7 --json[/cyan]
-      [cyan]secondsight describe --list pictures.jsonl --out answers.jsonl --method vcd[/cyan]
+      [cyan]secondsight describe --list images.jsonl --out answers.jsonl --method vcd[/cyan]
 
-    Exit code 0: all answered. 1: some pictures of a list failed; they are in the file, with the
+    Exit code 0: all answered. 1: some images of a list failed; they are in the file, with the
     reason. 2: something must be mended first. 130: interrupted.
     """
     settings = Settings(
@@ -104,16 +105,16 @@ def describe(
     )
     options.checked_question(question)
     if listed is None and out is None:
-        names = pictures.named(images, no_image)
+        names = naming.named(images, no_image)
         asks = [names] if together or no_image else [[name] for name in names]
         _describe(asks, question, _method(method, plugin), settings, loading, as_json)
         return
     if listed is None or out is None:
         raise UserError("--list and --out belong together: give both.")
     if images or no_image or together:
-        raise UserError("Name pictures either on the command line or in --list, not both.")
+        raise UserError("Name images either on the command line or in --list, not both.")
     if as_json:
-        raise UserError("--json is for pictures named here; --out always gets JSON lines.")
+        raise UserError("--json is for images named here; --out always gets JSON lines.")
     if batch_size < 1:
         raise UserError(f"--batch-size must be at least 1, not {batch_size}.")
 
@@ -145,7 +146,7 @@ def _describe(
     loading: Loading,
     as_json: bool,
 ) -> None:
-    """Answer about each picture; one that cannot be used does not stop the others."""
+    """Answer about each image; one that cannot be used does not stop the others."""
     from secondsight.images import open_image
 
     # A single one is opened now, so that a mistake shows before a large model is loaded.
@@ -177,7 +178,7 @@ def _answer(
 ) -> None:
     if as_json:
         answer = model.answer(images, question, method, **asdict(settings))
-        record = {"image": pictures.as_field(names), "question": question, **answer.to_dict()}
+        record = {"image": naming.as_field(names), "question": question, **answer.to_dict()}
         typer.echo(json.dumps(record, ensure_ascii=False))
         return
     with model.stream(images, question, method, **asdict(settings)) as stream:

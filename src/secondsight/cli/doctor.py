@@ -113,7 +113,7 @@ def _hub_cache() -> dict[str, Any]:
 
 
 def _bundled() -> dict[str, Any]:
-    from secondsight.models import load
+    from secondsight.checkpoints import load
 
     start = time.perf_counter()
     try:

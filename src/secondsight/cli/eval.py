@@ -36,7 +36,7 @@ def evaluate(
     questions: Annotated[
         Path | None, typer.Option(help="POPE's question file, or AMBER's query file.")
     ] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of the pictures.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the images.")] = None,
     instances: Annotated[
         Path | None, typer.Option(help="CHAIR: COCO-format instances file.")
     ] = None,
@@ -61,7 +61,7 @@ def evaluate(
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(help="The first N pictures, with all their questions (stickers: 100)."),
+        typer.Option(help="The first N images, with all their questions (stickers: 100)."),
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Answers do not depend on it.")] = 24,
     temperature: Annotated[

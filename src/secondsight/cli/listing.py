@@ -1,4 +1,4 @@
-"""A list of pictures: answered in batches, each finished line kept, continued when run again."""
+"""A list of images: answered in batches, each finished line kept, continued when run again."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from secondsight.sample import Sample
 from secondsight.settings import Settings
 
 if TYPE_CHECKING:
+    from secondsight.inference import Model
     from secondsight.methods import Method
-    from secondsight.models import Model
 
 INTERRUPTED = 130
 REASONS_SHOWN = 5
@@ -39,19 +39,19 @@ REASONS_SHOWN = 5
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a list: what it asks, and where its pictures really are."""
+    """One line of a list: what it asks, and where its images really are."""
 
     key: Key
     sources: tuple[str, ...]
 
     @property
     def sample(self) -> Sample:
-        """The line as a sample; its pictures not opened yet."""
+        """The line as a sample; its images not opened yet."""
         return Sample(self.sources, self.key.question, id=self.key.id)
 
 
 def read_list(path: Path, question: str) -> list[Entry]:
-    """Read a list of pictures, checking every line before anything is answered.
+    """Read a list of images, checking every line before anything is answered.
 
     Args:
         path: JSON lines with ``image`` (one, a list, or null) and, optionally, ``question`` and
@@ -117,7 +117,7 @@ def answer_list(
     again, so that rounding cannot differ.
 
     Returns:
-        How many pictures failed.
+        How many images failed.
 
     Raises:
         UserError: The file's answers were made with other settings, or it cannot be written.

@@ -14,7 +14,7 @@ import typer
 from secondsight.cli.output import quiet, say, stderr
 
 if TYPE_CHECKING:
-    from secondsight.models import Model
+    from secondsight.inference import Model
 
 Command = Callable[..., None]
 
@@ -86,7 +86,7 @@ class Loading:
     def load(self) -> Model:
         """Load the model, saying so on stderr while it takes time."""
         quiet()
-        from secondsight.models import load
+        from secondsight.checkpoints import load
 
         if self.model is None or Path(self.model).expanduser().is_dir():
             with stderr().status(f"Loading {self.model or 'the bundled model'} ..."):

@@ -93,7 +93,7 @@ def root(
 
     [bold]Start here[/bold]
 
-      [cyan]secondsight describe[/cyan]                   a shipped picture, by the shipped model
+      [cyan]secondsight describe[/cyan]                   a shipped image, by the shipped model
       [cyan]secondsight describe cat.jpg -q "What is on the sofa?" --method ritual[/cyan]
       [cyan]secondsight compare cat.jpg[/cyan]            every method beside its controls
       [cyan]secondsight COMMAND --help[/cyan]             options and examples of a command

@@ -15,7 +15,7 @@ DESCRIBE = "Describe this image in detail."
 _DECODING = "Decoding"
 
 Question = Annotated[
-    str, typer.Option("--question", "-q", help="What to ask about the picture.", metavar="TEXT")
+    str, typer.Option("--question", "-q", help="What to ask about the image.", metavar="TEXT")
 ]
 MethodSpec = Annotated[
     str,

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from secondsight.benchmarks.pope_questions import build_pope_questions
-from secondsight.benchmarks.records import DataError, read_json, write_atomic
-from secondsight.errors import UserError, nearest
+from secondsight.errors import DataError, UserError, nearest
+from secondsight.files import read_json, write_atomic
 
 STRATEGIES = ("random", "popular", "adversarial")
 

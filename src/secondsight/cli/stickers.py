@@ -27,12 +27,12 @@ def export(
     count: Annotated[
         int | None, typer.Option(min=1, help="Scenes per split, from the first. Default: all.")
     ] = None,
-    picture_format: Annotated[
-        str, typer.Option("--format", help="Format of the pictures: png or jpg.")
+    image_format: Annotated[
+        str, typer.Option("--format", help="Format of the images: png or jpg.")
     ] = "png",
     seed: Annotated[int, typer.Option(help="Seed of POPE's draws.")] = 0,
 ) -> None:
-    """Write pictures, COCO instances and captions, POPE question files and MME-style folders.
+    """Write images, COCO instances and captions, POPE question files and MME-style folders.
 
     Example: secondsight stickers export scenes --split test --split hard --count 100
     """
@@ -46,11 +46,11 @@ def export(
             raise typer.BadParameter(f"unknown split {name!r}; there are {', '.join(SPLIT_SIZES)}")
         if count and size and count > size:
             raise typer.BadParameter(f"split {name!r} has {size} scenes, fewer than {count}")
-    if picture_format not in ("png", "jpg"):
-        raise typer.BadParameter(f"unknown picture format {picture_format!r}: png or jpg")
+    if image_format not in ("png", "jpg"):
+        raise typer.BadParameter(f"unknown image format {image_format!r}: png or jpg")
     for name in splits:
         try:
-            typer.echo(export_split(directory, name, count=count, suffix=picture_format, seed=seed))
+            typer.echo(export_split(directory, name, count=count, suffix=image_format, seed=seed))
         except OSError as error:
             typer.echo(f"Error: {error}", err=True)
             raise typer.Exit(2) from error

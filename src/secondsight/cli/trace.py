@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from secondsight.cli import options, pictures
+from secondsight.cli import images as naming
+from secondsight.cli import options
 from secondsight.cli.loading import Loading, loads_a_model
 from secondsight.cli.output import say
 from secondsight.errors import UserError
@@ -37,9 +38,9 @@ WRITERS: Final[dict[Format, Callable[[Trace], str]]] = {
 
 @loads_a_model()
 def trace(
-    images: pictures.Together = None,
+    images: naming.Together = None,
     question: options.Question = options.DESCRIBE,
-    no_image: pictures.NoImage = False,
+    no_image: naming.NoImage = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -100,7 +101,7 @@ def trace(
 ) -> None:
     """Answer a question, and record everything from the pixels to each token.
 
-    The report says what was loaded, how the prompt and the picture became the model's inputs,
+    The report says what was loaded, how the prompt and the image became the model's inputs,
     which calls the data made, and for every token what each view thought of it, how much it
     depended on the image, and where the model looked.
 
@@ -117,9 +118,9 @@ def trace(
     options.checked_question(question)
 
     from secondsight.cli.plugins import load_plugins
+    from secondsight.files import check_writable, write_text
     from secondsight.images import open_image
     from secondsight.methods import create
-    from secondsight.trace.files import check_writable, write_text
 
     check_writable(target)
     if keep is not None:
@@ -129,7 +130,7 @@ def trace(
     load_plugins(plugin or ())
     chosen = create(method)
     # Opened now, so that a mistake shows before a large model is loaded.
-    opened = [open_image(name) for name in pictures.named(images, no_image)]
+    opened = [open_image(name) for name in naming.named(images, no_image)]
     loaded = loading.load()
     record = loaded.trace(
         opened,

@@ -63,12 +63,12 @@ class Verb:
 
 
 VERBS: Final = (
-    Verb("describe", "describe", "describe", "Answer a question about pictures.", ASK),
+    Verb("describe", "describe", "describe", "Answer a question about images.", ASK),
     Verb(
         "compare",
         "compare",
         "compare",
-        "All methods and their controls side by side on one picture.",
+        "All methods and their controls side by side on one image.",
         ASK,
     ),
     Verb(

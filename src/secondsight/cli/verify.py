@@ -20,7 +20,7 @@ def verify(
     model: Annotated[str, typer.Argument(help="LLaVA-1.5-7B: folder or hub id, either layout.")],
     image: Annotated[
         Path | None,
-        typer.Option(help="The reference's picture; left out, it is fetched from its address."),
+        typer.Option(help="The reference's image; left out, it is fetched from its address."),
     ] = None,
     reference: Annotated[
         str, typer.Option(help="llava-v1.5-7b, or a JSON file with another checkpoint's numbers.")
@@ -39,7 +39,7 @@ def verify(
     Configuration, the prompt's ids, the pixels, the image's features before and after the
     projector, and the language model's input. The exit code is 1 if anything differs.
     """
-    from secondsight.models import verify as checking
+    from secondsight.checkpoints import verify as checking
 
     expected = checking.reference(reference)
     checks = checking.verify(loading.load(), expected, image)

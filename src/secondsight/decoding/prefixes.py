@@ -1,6 +1,6 @@
 """Beginnings of prompts that several rows share: read once, kept, and copied.
 
-Questions about one picture have the same prompt up to the question, picture included. Their keys
+Questions about one image have the same prompt up to the question, image included. Their keys
 and values are the same, so one row reads them and the others get a copy; the most recent ones are
 kept for questions to come.
 """

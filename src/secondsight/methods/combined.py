@@ -48,7 +48,7 @@ class RitualVCD(_RitualWithContrast):
     step: int = parameter(500, "diffusion step of the noise", low=0, high=DIFFUSION_STEPS - 1)
 
     def views(self, sample: Sample) -> tuple[View, ...]:
-        """The original, the transformed and the noised picture."""
+        """The original, the transformed and the noised image."""
         return (Original(), Transformed(self.transform), Noised(self.step))
 
     def weight(self, step: int) -> float:
@@ -64,7 +64,7 @@ class RitualM3ID(_RitualWithContrast):
     decay: float = parameter(0.02, "lambda: how fast the image is forgotten, per token", low=0)
 
     def views(self, sample: Sample) -> tuple[View, ...]:
-        """The original, the transformed picture, and the prompt without the image."""
+        """The original, the transformed image, and the prompt without the image."""
         return (Original(), Transformed(self.transform), NoImage())
 
     def weight(self, step: int) -> float:

@@ -28,7 +28,7 @@ class Ritual(Method):
         Transformed(self.transform)  # refuses an unknown name now, not when the run starts
 
     def views(self, sample: Sample) -> tuple[View, ...]:
-        """The original and one transformed picture."""
+        """The original and one transformed image."""
         return (Original(), Transformed(self.transform))
 
     def combine(self, logits: torch.Tensor, step: int) -> torch.Tensor:

@@ -23,7 +23,7 @@ class VCD(Method):
     step: int = parameter(500, "diffusion step of the noise", low=0, high=DIFFUSION_STEPS - 1)
 
     def views(self, sample: Sample) -> tuple[View, ...]:
-        """The original and the noised picture."""
+        """The original and the noised image."""
         return (Original(), Noised(self.step))
 
     def combine(self, logits: torch.Tensor, step: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""``secondsight trace``: what happens between a picture and a token, recorded in one run."""
+"""``secondsight trace``: what happens between an image and a token, recorded in one run."""
 
 from secondsight.trace.record import Trace
 from secondsight.trace.recorder import Options, record

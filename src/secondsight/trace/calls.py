@@ -1,7 +1,7 @@
 """The calls that the data makes, recorded by Python's own profiling hook.
 
 Nothing is wrapped or edited: while the hook is set, Python reports every call and return, and
-those that handle tensors or pictures in secondsight, transformers' models and torch's layers are
+those that handle tensors or images in secondsight, transformers' models and torch's layers are
 noted. The hook is taken off after the first decode steps, so the rest runs at full speed.
 """
 
@@ -27,7 +27,7 @@ from secondsight.trace.tensors import dtype_name
 
 _RECORDED: Final = (
     "secondsight/decoding/",
-    "secondsight/models/",
+    "secondsight/inference/",
     "secondsight/images.py",
     "secondsight/methods/",
     "secondsight/prompts.py",
@@ -191,7 +191,7 @@ def describe(value: Any, depth: int = 2) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.shape} {value.dtype} (numpy)"
     if isinstance(value, Image.Image):
-        return f"{value.width} x {value.height} {value.mode} picture"
+        return f"{value.width} x {value.height} {value.mode} image"
     if value is None or isinstance(value, bool | int | float):
         return repr(value)
     if isinstance(value, str):

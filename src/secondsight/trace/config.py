@@ -13,7 +13,7 @@ from secondsight.trace.record import ConfigFacts, Part
 from secondsight.trace.tensors import dtype_name
 
 if TYPE_CHECKING:
-    from secondsight.models.model import Model
+    from secondsight.inference.model import Model
 
 _ALONG_THE_DATA: Final = (
     "vision tower",

@@ -23,7 +23,7 @@ from secondsight.trace.config import plain
 from secondsight.trace.record import GenerationFacts, OutputFacts
 
 if TYPE_CHECKING:
-    from secondsight.models.model import Model
+    from secondsight.inference.model import Model
 
 PATIENCE: Final = 10.0
 """How long nvidia-smi is waited for, in seconds."""

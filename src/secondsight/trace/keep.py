@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from secondsight.trace.files import replacing
+from secondsight.files import replacing
 
 
 class Keeper:

@@ -1,4 +1,4 @@
-"""Which positions of a prompt are which part of the picture, and the picture that they are of."""
+"""Which positions of a prompt are which part of the image, and the image that they are of."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 if TYPE_CHECKING:
-    from secondsight.models.model import Model
+    from secondsight.inference.model import Model
 
 Grid = tuple[int, int]
 """Rows and columns of patches."""
@@ -23,7 +23,7 @@ _OVERVIEW: Final = {
     "internvl": -1,
     "smolvlm": -1,
 }
-"""Families that cut a picture into tiles, by `model_type`: which tile shows the whole of it."""
+"""Families that cut an image into tiles, by `model_type`: which tile shows the whole of it."""
 
 _UNPADDED: Final = ("llava_next", "llava_onevision")
 """Families whose other tiles lose the positions of padding, and gain ends of lines."""
@@ -33,7 +33,7 @@ _QUERIES: Final = (
     "A Q-Former stands between the patches and the language model, whose attention goes to its "
     f"queries. {_IN_NUMBERS}"
 )
-_DIFFERENT_SIZES: Final = f"The pictures have patch grids of their own. {_IN_NUMBERS}"
+_DIFFERENT_SIZES: Final = f"The images have patch grids of their own. {_IN_NUMBERS}"
 _NO_OVERVIEW: Final = f"The image is cut into tiles, and none shows all of it. {_IN_NUMBERS}"
 _NO_GRID: Final = f"The image's positions form no grid of patches that is known. {_IN_NUMBERS}"
 
@@ -44,10 +44,10 @@ class Patches:
 
     Attributes:
         everywhere: All of them.
-        shown: Those of the picture that can be drawn on, in its reading order; all of them where
+        shown: Those of the image that can be drawn on, in its reading order; all of them where
             none can.
-        grid: Their rows and columns; None where they form no picture.
-        image: That picture, as the vision tower gets it.
+        grid: Their rows and columns; None where they form no image.
+        image: That image, as the vision tower gets it.
         title: What it is.
         note: Why attention cannot be drawn, or on what it is drawn; None where that is plain.
     """
@@ -60,13 +60,13 @@ class Patches:
     note: str | None = None
 
 
-def find_patches(model: Model, inputs: Mapping[str, Any], pictures: int) -> Patches | None:
-    """Where a view's patches are; None without a picture.
+def find_patches(model: Model, inputs: Mapping[str, Any], images: int) -> Patches | None:
+    """Where a view's patches are; None without an image.
 
     Args:
         model: The model.
         inputs: The view's inputs.
-        pictures: How many pictures the question has.
+        images: How many images the question has.
     """
     config = model.hf_model.config
     pixels, token = inputs.get("pixel_values"), image_token_id(model)
@@ -82,11 +82,11 @@ def find_patches(model: Model, inputs: Mapping[str, Any], pictures: int) -> Patc
             return _undrawn(places, _DIFFERENT_SIZES)
         return _flattened(places, pixels, grids[0].tolist(), processor)
     tiles = pixels[0] if pixels.ndim == 5 else pixels
-    if tiles.ndim != 4 or not len(places) or (pixels.ndim == 5 and pictures > 1):
+    if tiles.ndim != 4 or not len(places) or (pixels.ndim == 5 and images > 1):
         return _undrawn(places, _NO_OVERVIEW if tiles.ndim == 4 else _NO_GRID)
-    if pixels.ndim == 4 and len(tiles) == pictures:
+    if pixels.ndim == 4 and len(tiles) == images:
         return _side_by_side(places, tiles, processor)
-    return _overview(places, tiles, config, pictures, processor)
+    return _overview(places, tiles, config, images, processor)
 
 
 def image_token_id(model: Model) -> int | None:
@@ -96,20 +96,20 @@ def image_token_id(model: Model) -> int | None:
 
 
 def image_processor(model: Model) -> Any:
-    """The part of the processor that makes pixels of pictures."""
+    """The part of the processor that makes pixels of images."""
     processor = getattr(model.encoder, "processor", None)
     return getattr(processor, "image_processor", processor)
 
 
-def as_picture(pixels: torch.Tensor, processor: Any) -> Image.Image | None:
-    """Normalised pixels as a picture again: what the vision tower really gets.
+def as_image(pixels: torch.Tensor, processor: Any) -> Image.Image | None:
+    """Normalised pixels as an image again: what the vision tower really gets.
 
     Args:
         pixels: Of shape (3, height, width).
         processor: The image processor, for its mean and deviation.
 
     Returns:
-        The picture, values beyond black and white cut off; None for other layouts.
+        The image, values beyond black and white cut off; None for other layouts.
     """
     mean, deviation = getattr(processor, "image_mean", None), getattr(processor, "image_std", None)
     if pixels.ndim != 3 or len(pixels) != 3 or mean is None or deviation is None:
@@ -125,16 +125,16 @@ def _undrawn(places: torch.Tensor, note: str) -> Patches:
 
 
 def _grid(count: int, height: int, width: int) -> Grid | None:
-    """Rows and columns of so many patches of a picture."""
+    """Rows and columns of so many patches of an image."""
     rows = round((count * height / width) ** 0.5)
     return (rows, count // rows) if rows and rows * (count // rows) == count else None
 
 
-def _side_by_side(places: torch.Tensor, pictures: torch.Tensor, processor: Any) -> Patches:
-    """One picture, or several of one size in a row."""
-    count = len(pictures)
-    grid = _grid(len(places) // count, *pictures.shape[-2:])
-    row = as_picture(torch.cat(list(pictures), dim=-1), processor)
+def _side_by_side(places: torch.Tensor, images: torch.Tensor, processor: Any) -> Patches:
+    """One image, or several of one size in a row."""
+    count = len(images)
+    grid = _grid(len(places) // count, *images.shape[-2:])
+    row = as_image(torch.cat(list(images), dim=-1), processor)
     if grid is None or row is None or len(places) % count:
         return _undrawn(places, _NO_GRID)
     rows, columns = grid
@@ -143,16 +143,16 @@ def _side_by_side(places: torch.Tensor, pictures: torch.Tensor, processor: Any) 
 
 
 def _overview(
-    places: torch.Tensor, tiles: torch.Tensor, config: Any, pictures: int, processor: Any
+    places: torch.Tensor, tiles: torch.Tensor, config: Any, images: int, processor: Any
 ) -> Patches:
-    """The tile that shows the whole picture, where one does."""
+    """The tile that shows the whole image, where one does."""
     kind = str(config.model_type)
     tile = _OVERVIEW.get(kind)
     count = len(places) // len(tiles)
     if kind in _UNPADDED:
         count = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
     grid = _grid(count, *tiles.shape[-2:])
-    whole = None if tile is None or pictures > 1 else as_picture(tiles[tile], processor)
+    whole = None if tile is None or images > 1 else as_image(tiles[tile], processor)
     if whole is None or grid is None:
         return _undrawn(places, _NO_OVERVIEW)
     return Patches(
@@ -161,7 +161,7 @@ def _overview(
         grid,
         whole,
         title="the overview tile as the model sees it",
-        note=f"The picture is cut into {len(tiles)} tiles. Attention is drawn on the one that "
+        note=f"The image is cut into {len(tiles)} tiles. Attention is drawn on the one that "
         f"shows the whole: {count} of the image's {len(places)} positions.",
     )
 
@@ -177,4 +177,4 @@ def _flattened(
         return _undrawn(places, _NO_GRID)
     blocks = pixels.reshape(rows, columns, merge, merge, 3, -1, patch, patch)[:, :, :, :, :, 0]
     image = blocks.permute(4, 0, 2, 5, 1, 3, 6).reshape(3, height * patch, width * patch)
-    return Patches(places, places, (rows, columns), as_picture(image, processor))
+    return Patches(places, places, (rows, columns), as_image(image, processor))

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from secondsight.checkpoints.chat import ChatEncoder
+from secondsight.checkpoints.llava import LlavaEncoder
 from secondsight.images import pad_to_square
-from secondsight.models.chat import ChatEncoder
-from secondsight.models.llava import LlavaEncoder
 from secondsight.prompts import IMAGE_TOKEN_INDEX, Mark, Prompt, Turn
 from secondsight.sample import Sample
+from secondsight.trace.drawing import shown_image, with_grid
 from secondsight.trace.patches import Patches, image_token_id
-from secondsight.trace.pictures import picture, with_grid
-from secondsight.trace.record import Chunk, InferenceFacts, Picture, Splicing, ViewFacts
+from secondsight.trace.record import Chunk, InferenceFacts, Shown, Splicing, ViewFacts
 from secondsight.trace.spine import Spine
 from secondsight.trace.tensors import summarize
 
 if TYPE_CHECKING:
-    from secondsight.models.looked import Looked
-    from secondsight.models.model import Model
+    from secondsight.inference.looked import Looked
+    from secondsight.inference.model import Model
 
 Inputs = Mapping[str, Any]
 
@@ -26,11 +26,11 @@ Inputs = Mapping[str, Any]
 def inference_facts(
     model: Model, sample: Sample, inputs: Inputs, spine: Spine, patches: Patches | None
 ) -> InferenceFacts:
-    """What became of a question and its picture before the first layer.
+    """What became of a question and its image before the first layer.
 
     Args:
         model: The model.
-        sample: The original sample, its pictures opened.
+        sample: The original sample, its images opened.
         inputs: The original view's inputs.
         spine: What passed between the model's parts in the live run.
         patches: Where the image's patches are.
@@ -41,7 +41,7 @@ def inference_facts(
     counts = [*([len(start)] if start else []), *(chunk.count for chunk in chunks)]
     ids = (*start, *(token for chunk in chunks for token in chunk.ids))
     pixels = inputs.get("pixel_values")
-    pictures = sample.pictures
+    images = sample.images
     template = getattr(model.encoder, "template", None)
     return InferenceFacts(
         question=sample.question,
@@ -52,8 +52,8 @@ def inference_facts(
         counts=" + ".join(map(str, counts)) + f" = {sum(counts)}",
         ids=ids,
         stop=None if template is None else template.stop,
-        image_size=pictures[0].size if pictures else None,
-        pictures=tuple(_way_to_the_model(model, sample, patches)),
+        image_size=images[0].size if images else None,
+        images=tuple(_way_to_the_model(model, sample, patches)),
         grid=None if patches is None else patches.grid,
         pixels=None if pixels is None else summarize(pixels),
         encoded=spine.encoded,
@@ -65,7 +65,7 @@ def inference_facts(
 def view_facts(
     model: Model, looked: Looked, patches: Sequence[Patches | None]
 ) -> tuple[ViewFacts, ...]:
-    """What each view saw: its picture, its prompt, its pixels."""
+    """What each view saw: its image, its prompt, its pixels."""
     prompts = [_prompt(model, sample) for sample in looked.seen]
     facts = []
     for name, sample, inputs, prompt, own in zip(
@@ -76,7 +76,7 @@ def view_facts(
             ViewFacts(
                 name=name,
                 drawn=sample.drawn,
-                pictures=tuple(_as_seen(sample, own)),
+                images=tuple(_as_seen(sample, own)),
                 prompt=str(prompt) if prompt is not None and prompt != prompts[0] else None,
                 positions=int(inputs["input_ids"].shape[1]),
                 pixels=None if pixels is None else summarize(pixels),
@@ -85,28 +85,28 @@ def view_facts(
     return tuple(facts)
 
 
-def _as_seen(sample: Sample, patches: Patches | None) -> list[Picture]:
-    """A view's pictures as the view has them, and as they come out of the preprocessing."""
-    shown = [picture("as the view has it", image) for image in sample.pictures]
+def _as_seen(sample: Sample, patches: Patches | None) -> list[Shown]:
+    """A view's images as the view has them, and as they come out of the preprocessing."""
+    shown = [shown_image("as the view has it", image) for image in sample.images]
     if patches is not None and patches.image is not None:
-        shown.append(picture(patches.title, patches.image))
+        shown.append(shown_image(patches.title, patches.image))
     return shown
 
 
-def _way_to_the_model(model: Model, sample: Sample, patches: Patches | None) -> list[Picture]:
-    """The original's pictures: as given, squared, as the model sees them, under the grid."""
-    shown = [picture("as given", image) for image in sample.pictures]
+def _way_to_the_model(model: Model, sample: Sample, patches: Patches | None) -> list[Shown]:
+    """The original's images: as given, squared, as the model sees them, under the grid."""
+    shown = [shown_image("as given", image) for image in sample.images]
     encoder = model.encoder
     if isinstance(encoder, LlavaEncoder) and encoder.preset.pad:
         mean = encoder.processor.image_mean
-        wide = [image for image in sample.pictures if image.width != image.height]
-        shown += [picture("padded to a square", pad_to_square(image, mean)) for image in wide]
+        wide = [image for image in sample.images if image.width != image.height]
+        shown += [shown_image("padded to a square", pad_to_square(image, mean)) for image in wide]
     if patches is not None and patches.image is not None and patches.grid is not None:
-        shown.append(picture(patches.title, patches.image))
+        shown.append(shown_image(patches.title, patches.image))
         rows, columns = patches.grid
-        drawn = picture("", with_grid(patches.image, patches.grid)).uri
+        drawn = shown_image("", with_grid(patches.image, patches.grid)).uri
         title = f"the same under the grid of {rows} x {columns} patches"
-        shown.append(Picture(title, *patches.image.size, drawn))
+        shown.append(Shown(title, *patches.image.size, drawn))
     return shown
 
 
@@ -134,7 +134,7 @@ def _conversation(model: Model, sample: Sample) -> dict[str, Any] | None:
 
 def _llava_conversation(encoder: LlavaEncoder, sample: Sample) -> dict[str, Any]:
     template = encoder.template
-    image = "<image>\n" * len(sample.pictures)
+    image = "<image>\n" * len(sample.images)
     turns = [*sample.history, Turn(sample.question)]
     roles = (template.user.rstrip(": "), template.assistant.rstrip(": "))
     messages: list[list[str | None]] = []

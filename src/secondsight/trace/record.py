@@ -59,8 +59,8 @@ class ConfigFacts:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture of the report, as a data URI."""
+class Shown:
+    """An image of the report, as a data URI."""
 
     title: str
     width: int
@@ -135,8 +135,8 @@ class InferenceFacts:
         counts: ``1 + 34 + 1 + 14 = 50``: start, pieces, and their sum.
         ids: The prompt's ids, with -200 for an image slot.
         stop: The string at which an answer ends.
-        image_size: Width and height of the picture as given; None without one.
-        pictures: The picture as given, squared, as the model sees it, and under the patch grid.
+        image_size: Width and height of the image as given; None without one.
+        images: The image as given, squared, as the model sees it, and under the patch grid.
         grid: Rows and columns of patches.
         pixels: The pixel tensor.
         encoded: The features of the vision tower.
@@ -153,7 +153,7 @@ class InferenceFacts:
     ids: tuple[int, ...]
     stop: str | None
     image_size: tuple[int, int] | None
-    pictures: tuple[Picture, ...]
+    images: tuple[Shown, ...]
     grid: tuple[int, int] | None
     pixels: TensorFacts | None
     encoded: TensorFacts | None
@@ -343,7 +343,7 @@ class ViewFacts:
     Attributes:
         name: The view's name.
         drawn: What it drew for this sample, in words.
-        pictures: The picture before and after the model's own preprocessing.
+        images: The image before and after the model's own preprocessing.
         prompt: Its prompt where it differs from the original's.
         positions: Length of its prompt in positions, image included.
         pixels: Its pixel tensor.
@@ -351,7 +351,7 @@ class ViewFacts:
 
     name: str
     drawn: str | None
-    pictures: tuple[Picture, ...]
+    images: tuple[Shown, ...]
     prompt: str | None
     positions: int
     pixels: TensorFacts | None
@@ -391,7 +391,7 @@ class ViewAttention:
         heads: By layer, one map per head and token; for the layers that were asked for or fit.
         rollout: Attention rolled out through the layers, (tokens, patches), if it was asked for.
         image_share: How much attention goes to the image, all of it, (layers, tokens).
-        grid: Rows and columns of the patches; None where they form no picture.
+        grid: Rows and columns of the patches; None where they form no image.
     """
 
     view: str
@@ -485,7 +485,7 @@ class Trace:
         return json.dumps(self._plain, ensure_ascii=False, indent=indent, allow_nan=False)
 
     def to_markdown(self) -> str:
-        """The record as Markdown, in the order of the seed document; pictures are described."""
+        """The record as Markdown, in the order of the seed document; images are described."""
         from secondsight.trace.report import markdown
 
         return markdown(self)

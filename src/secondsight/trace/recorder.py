@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from secondsight.errors import UnsupportedError, UserError
+from secondsight.files import check_writable
 from secondsight.methods import Method
 from secondsight.settings import Settings
 from secondsight.trace.attention import AttentionCollector, fitting
 from secondsight.trace.calls import CallRecorder, layer_count
 from secondsight.trace.config import config_facts
-from secondsight.trace.files import check_writable
 from secondsight.trace.generation import WatchedLoop, generation_facts, output_facts
 from secondsight.trace.keep import Keeper
 from secondsight.trace.lens import Lens
@@ -32,8 +32,8 @@ from secondsight.trace.words import token_texts, words
 from secondsight.views import NoImage
 
 if TYPE_CHECKING:
-    from secondsight.models.looked import Looked
-    from secondsight.models.model import Model
+    from secondsight.inference.looked import Looked
+    from secondsight.inference.model import Model
 
 MAP_BYTES: Final = 5_000_000
 """Room for attention maps in a report, so that it stays below 10 MB for LLaVA-1.5-7B."""
@@ -114,7 +114,7 @@ class _Recording:
         loop = WatchedLoop(whole=self.keeper.wanted)
         with self._timed("look"), calls.recording():
             looked = look()
-        # What is known from earlier questions about the picture would not be seen being read.
+        # What is known from earlier questions about the image would not be seen being read.
         encoded = replace(looked, prefixes=(None,) * len(looked.views))
         calls.next_phase()
         length = int(encoded.views[0]["input_ids"].shape[1])
@@ -128,7 +128,7 @@ class _Recording:
         with self._timed("answer"), spine.watching(length), calls.recording():
             [answer] = write([encoded], loop=loop.as_loop(), observer=tokens)
         patches = [
-            find_patches(self.model, inputs, len(sample.pictures))
+            find_patches(self.model, inputs, len(sample.images))
             for inputs, sample in zip(encoded.views, encoded.seen, strict=True)
         ]
         with self._timed("second reading"):
@@ -251,7 +251,7 @@ class _Recording:
         self, encoded: Looked, tokens: TokenRecorder, reading: SecondReading
     ) -> list[float] | None:
         """The log-probability of each token in the same place without the image."""
-        if not encoded.sample.pictures:
+        if not encoded.sample.images:
             return None
         view = NoImage()
         if view.name in encoded.names:

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 from PIL import Image
 
-from secondsight.trace.pictures import data_uri, heat
+from secondsight.trace.drawing import data_uri, heat
 from secondsight.trace.record import TokenFacts, Trace, ViewAttention, ViewFacts
 from secondsight.trace.tensors import TensorFacts
 
@@ -33,7 +33,7 @@ def html(trace: Trace) -> str:
             trace=trace,
             thumbnails=_thumbnails(trace),
             overlays=[
-                (place, view, _last_picture(facts))
+                (place, view, _last_image(facts))
                 for place, (view, facts) in enumerate(_shown_views(trace))
                 if view.grid is not None
             ],
@@ -220,24 +220,24 @@ def _shown_views(trace: Trace) -> list[tuple[ViewAttention, ViewFacts]]:
     return [(view, by_name[view.view]) for view in trace.attention]
 
 
-def _last_picture(view: ViewFacts) -> str:
+def _last_image(view: ViewFacts) -> str:
     """What the model saw, as a data URI."""
-    return view.pictures[-1].uri if view.pictures else ""
+    return view.images[-1].uri if view.images else ""
 
 
 def _thumbnails(trace: Trace) -> list[list[tuple[ViewAttention, str]]]:
-    """For each token, each view's picture lit where the token's attention was."""
-    pictures: list[list[tuple[ViewAttention, str]]] = [[] for _ in trace.tokens]
+    """For each token, each view's image lit where the token's attention was."""
+    images: list[list[tuple[ViewAttention, str]]] = [[] for _ in trace.tokens]
     for attention, view in _shown_views(trace):
         if attention.grid is None:
             continue
-        encoded = _last_picture(view).partition(",")[2]
+        encoded = _last_image(view).partition(",")[2]
         with Image.open(io.BytesIO(base64.b64decode(encoded))) as opened:
             base = opened.convert("RGB")
         for place, row in enumerate(attention.mean):
             lit = heat(base, row, attention.grid, side=_THUMBNAIL)
-            pictures[place].append((attention, data_uri(lit, quality=60)))
-    return pictures
+            images[place].append((attention, data_uri(lit, quality=60)))
+    return images
 
 
 def _script_data(trace: Trace) -> Markup:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from secondsight.benchmarks.lexicon import coco_lexicon
-from secondsight.benchmarks.mentions import find_mentions
+from secondsight.objects.lexicon import coco_lexicon
+from secondsight.objects.mentions import find_mentions
 from secondsight.trace.record import TokenFacts, Word
 
 _WORD: Final = re.compile(r"\s*\S+|\s+")

@@ -6,8 +6,6 @@ import re
 
 import pytest
 
-from secondsight.benchmarks.lexicon import coco_lexicon
-from secondsight.benchmarks.mentions import find_mentions
 from secondsight.benchmarks.stickers import (
     BY_NAME,
     TASKS,
@@ -16,6 +14,8 @@ from secondsight.benchmarks.stickers import (
     reference_captions,
 )
 from secondsight.benchmarks.stickers.captions import NUMBERS, common_colour, place_of
+from secondsight.objects.lexicon import coco_lexicon
+from secondsight.objects.mentions import find_mentions
 
 
 @pytest.mark.parametrize("split", ["test", "conflict", "hard"])

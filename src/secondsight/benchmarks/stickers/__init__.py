@@ -2,7 +2,7 @@
 
 Example:
     >>> scene = make_scene("test", 0)
-    >>> picture = render(scene).image
+    >>> image = render(scene).image
     >>> scene.categories
     ('backpack', 'skis', 'snowboard')
 """

@@ -19,7 +19,7 @@ def image_id(scene: Scene) -> int:
 
 
 def file_name(scene: Scene, suffix: str = "png") -> str:
-    """The picture's file name, which ends in the image id as COCO's do."""
+    """The image's file name, which ends in the image id as COCO's do."""
     return f"stickers_{scene.split}_{image_id(scene):012d}.{suffix}"
 
 
@@ -27,7 +27,7 @@ def annotations_of(scene: Scene, drawn: Rendering) -> list[dict[str, Any]]:
     """COCO annotations of a drawn scene, without their ids.
 
     Boxes (x, y, width, height) and areas, in pixels, are those of the visible part. `attributes`
-    adds the colour (null where one word cannot say it), the picture used, and its mirroring.
+    adds the colour (null where one word cannot say it), the image used, and its mirroring.
     """
     result = []
     for number, (item, box) in enumerate(zip(scene.objects, drawn.boxes(), strict=True), start=1):
@@ -71,7 +71,7 @@ def instances_document(
     Args:
         scenes: Scenes of one split.
         drawings: The drawn scenes, where they are at hand already.
-        suffix: Ending of the pictures' file names.
+        suffix: Ending of the images' file names.
 
     Returns:
         A document as in COCO's `instances_*.json`, JSON-ready.

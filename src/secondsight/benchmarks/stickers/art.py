@@ -38,7 +38,7 @@ def painted_icon(code: str, tint: str | None) -> Image.Image:
         tint: A name of `catalog.COLOURS`, or None for the sticker as it is.
 
     Returns:
-        RGBA picture.
+        RGBA image.
     """
     icon = load_icon(code)
     if tint is None:
@@ -79,7 +79,7 @@ def sticker(
         flipped: Whether to mirror it.
 
     Returns:
-        RGBA picture.
+        RGBA image.
     """
     icon = painted_icon(code, tint)
     factor = long_side / max(icon.size)

@@ -25,13 +25,13 @@ def background(kind: str, width: int, height: int, rng: Generator) -> Image.Imag
         rng: Where its randomness comes from.
 
     Returns:
-        RGB picture.
+        RGB image.
     """
     return _KINDS[kind](width, height, rng)
 
 
 def _colour(rng: Generator) -> _Colour:
-    """Any colour, pale and muted ones more often, as in pictures."""
+    """Any colour, pale and muted ones more often, as in images."""
     base = rng.integers(0, 256, 3)
     grey = int(rng.integers(40, 246))
     mix = float(rng.choice([0.2, 0.5, 0.75]))
@@ -97,7 +97,7 @@ def _value_noise(width: int, height: int, rng: Generator, coarse: int = 2) -> Im
     fade = float(rng.uniform(0.4, 0.75))
     vivid = int(rng.integers(0, 6))
     for _ in range(5):
-        # Light varies more than colour, as in pictures of real places.
+        # Light varies more than colour, as in images of real places.
         light = rng.integers(0, 256, (cells + 1, cells + 1, 1))
         tone = rng.integers(0, 256, (cells + 1, cells + 1, 3))
         small = light + (tone - light) * vivid // 8
@@ -122,10 +122,8 @@ def _noise(width: int, height: int, rng: Generator) -> Image.Image:
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8), "RGB")
 
 
-def _split_picture(
-    upper: Image.Image, lower: Image.Image, line: int, rng: Generator
-) -> Image.Image:
-    """Two pictures, one above the other, with an edge that is not quite straight."""
+def _split_image(upper: Image.Image, lower: Image.Image, line: int, rng: Generator) -> Image.Image:
+    """Two images, one above the other, with an edge that is not quite straight."""
     width, height = upper.size
     tilt = int(rng.integers(-height // 12 - 1, height // 12 + 2))
     mask = Image.new("L", upper.size, 0)
@@ -139,7 +137,7 @@ def _split_picture(
 def _horizon(width: int, height: int, rng: Generator) -> Image.Image:
     sky = _gradient(width, height, rng) if rng.random() < 0.6 else _clouds(width, height, rng)
     ground = _clouds(width, height, rng) if rng.random() < 0.6 else _gradient(width, height, rng)
-    return _split_picture(sky, ground, round(height * float(rng.uniform(0.3, 0.7))), rng)
+    return _split_image(sky, ground, round(height * float(rng.uniform(0.3, 0.7))), rng)
 
 
 def _room(width: int, height: int, rng: Generator) -> Image.Image:

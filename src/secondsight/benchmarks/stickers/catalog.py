@@ -1,4 +1,4 @@
-"""The objects of the sticker world: COCO names and ids, their pictures, their colours."""
+"""The objects of the sticker world: COCO names and ids, their images, their colours."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COLOURS: Mapping[str, tuple[int, int, int]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Icon:
-    """One picture of an object.
+    """One image of an object.
 
     Attributes:
         code: Unicode code point of the emoji in hexadecimal, which is also the file name.
@@ -47,7 +47,7 @@ class Category:
         name: COCO's name.
         supercategory: COCO's supercategory.
         plural: The name in the plural.
-        icons: Its pictures; every scene object shows one of them.
+        icons: Its images; every scene object shows one of them.
     """
 
     id: int
@@ -66,7 +66,7 @@ def _icons(text: str) -> tuple[Icon, ...]:
     return tuple(icons)
 
 
-# id, name, supercategory, plural ("" adds an s), pictures.
+# id, name, supercategory, plural ("" adds an s), images.
 # Four are stand-ins, because the emoji set has no better one: an extinguisher for the hydrant,
 # a parking sign for the meter, a cricket bat for the baseball bat, a tap for the sink.
 _ROWS: tuple[tuple[int, str, str, str, str], ...] = (

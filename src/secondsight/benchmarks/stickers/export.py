@@ -31,7 +31,7 @@ def export_split(
     """Writes one split into `target/split`; all of it or nothing.
 
     Holds `images/`, `instances.json`, `captions.json`, `pope/{random,popular,adversarial}.jsonl`
-    and `mme/{existence,count,position,color}/` (a picture and its two questions side by side).
+    and `mme/{existence,count,position,color}/` (an image and its two questions side by side).
 
     Args:
         target: Folder, made if absent.
@@ -48,7 +48,7 @@ def export_split(
         FileExistsError: If the split is there already.
     """
     if suffix not in ("png", "jpg"):
-        raise ValueError(f"unknown picture format {suffix!r}; there are png and jpg")
+        raise ValueError(f"unknown image format {suffix!r}; there are png and jpg")
     final = target / split
     if final.exists():
         raise FileExistsError(f"{final} exists already; remove it or choose another folder")

@@ -17,7 +17,7 @@ Pair: TypeAlias = tuple[str, str]
 TASKS: tuple[Task, ...] = ("existence", "count", "position", "color")
 SUFFIX = " Please answer yes or no."
 
-#: How far apart two centres must be, as a share of the picture, for one side to be plain.
+#: How far apart two centres must be, as a share of the image, for one side to be plain.
 CLEARLY = 0.12
 
 

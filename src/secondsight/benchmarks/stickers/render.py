@@ -18,7 +18,7 @@ class Rendering:
     """A drawn scene.
 
     Attributes:
-        image: RGB picture.
+        image: RGB image.
         owner: (height, width) uint8: 0 for background, k for the scene's object number k - 1.
     """
 
@@ -46,7 +46,7 @@ def render(scene: Scene, long_side: int | None = None) -> Rendering:
         long_side: Longer side in pixels if it shall not be the scene's own.
 
     Returns:
-        Picture and owners; the same bytes whenever it is drawn.
+        Image and owners; the same bytes whenever it is drawn.
     """
     factor = 1.0 if long_side is None else long_side / max(scene.width, scene.height)
     width, height = round(scene.width * factor), round(scene.height * factor)
@@ -55,11 +55,11 @@ def render(scene: Scene, long_side: int | None = None) -> Rendering:
     image = background(scene.background, width, height, rng)
     owner = Image.new("L", (width, height), 0)
     for number, item in enumerate(scene.objects, start=1):
-        picture = sticker(item.icon, item.tint, item.size * short, item.angle, item.flipped)
-        x = round(item.centre[0] * width - picture.width / 2)
-        y = round(item.centre[1] * height - picture.height / 2)
-        alpha = picture.getchannel("A")
-        image.paste(picture, (x, y), alpha)
+        sprite = sticker(item.icon, item.tint, item.size * short, item.angle, item.flipped)
+        x = round(item.centre[0] * width - sprite.width / 2)
+        y = round(item.centre[1] * height - sprite.height / 2)
+        alpha = sprite.getchannel("A")
+        image.paste(sprite, (x, y), alpha)
         owner.paste(number, (x, y), alpha.point(_SOLID))
     return Rendering(_degrade(image, scene, short), np.asarray(owner))
 

@@ -1,4 +1,4 @@
-"""Scenes: what is in a picture and where, drawn from (split, index, knobs) and nothing else."""
+"""Scenes: what is in an image and where, drawn from (split, index, knobs) and nothing else."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ class SceneKnobs:
     Attributes:
         objects: Fewest and most objects of a scene.
         repetition: Chance that an object comes several times.
-        scale: Smallest and largest long side of an object, as a share of the picture's short side.
+        scale: Smallest and largest long side of an object, as a share of the image's short side.
         overlap: Largest share of an object's box that later objects may cover.
-        blur: Largest blur radius, as a share of the picture's short side.
+        blur: Largest blur radius, as a share of the image's short side.
         noise: Largest standard deviation of pixel noise, of 255.
-        contrast: Lowest contrast (1 leaves the picture as it is).
+        contrast: Lowest contrast (1 leaves the image as it is).
         rotation: Largest rotation of an object in degrees.
         tint: Chance that a tintable object is painted.
         cooccurrence: Strength of the habit of appearing together: 0 draws objects evenly.
         conflict: Breaks the habit: usual partners apart, and strangers together.
         aspects: Width over height, one is drawn.
-        long_side: The picture's longer side in pixels, one is drawn.
+        long_side: The image's longer side in pixels, one is drawn.
     """
 
     objects: tuple[int, int] = (1, 7)
@@ -80,7 +80,7 @@ class SceneKnobs:
 
 
 #: The knobs that each split uses unless told otherwise. `train` mixes easy and hard scenes,
-#: because a picture from elsewhere will have other sizes and other flaws.
+#: because an image from elsewhere will have other sizes and other flaws.
 SPLIT_KNOBS: Mapping[str, SceneKnobs] = {
     "train": SceneKnobs(objects=(1, 8)),
     "val": SceneKnobs(),
@@ -98,9 +98,9 @@ class SceneObject:
 
     Attributes:
         category: COCO's name.
-        icon: Code of its picture.
+        icon: Code of its image.
         centre: Horizontal and vertical centre, as shares of width and height.
-        size: Long side before rotation, as a share of the picture's short side.
+        size: Long side before rotation, as a share of the image's short side.
         angle: Rotation in degrees, counter-clockwise.
         flipped: Whether it is mirrored.
         tint: The colour that it is painted in, or None.
@@ -116,7 +116,7 @@ class SceneObject:
 
     @property
     def colour(self) -> str | None:
-        """The colour that one word can say: the paint, else the picture's own colour."""
+        """The colour that one word can say: the paint, else the image's own colour."""
         if self.tint is not None:
             return self.tint
         return next(i.colour for i in BY_NAME[self.category].icons if i.code == self.icon)
@@ -124,7 +124,7 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture's complete description; `render.render` draws it.
+    """An image's complete description; `render.render` draws it.
 
     Attributes:
         split: Split.
@@ -329,7 +329,7 @@ def _place(
 
 
 def _extent(icon: str, long_side: float, angle: float) -> tuple[float, float]:
-    """Width and height in pixels of the box around the rotated picture."""
+    """Width and height in pixels of the box around the rotated image."""
     aspect = aspect_of(icon)
     w, h = (long_side, long_side / aspect) if aspect >= 1 else (long_side * aspect, long_side)
     c, s = abs(math.cos(math.radians(angle))), abs(math.sin(math.radians(angle)))

@@ -1,6 +1,0 @@
-"""Measuring what decoding methods cost, on one's own hardware and model."""
-
-from secondsight.bench.measure import Measurement, Result, run
-from secondsight.bench.shapes import SHAPES, random_model
-
-__all__ = ["SHAPES", "Measurement", "Result", "random_model", "run"]

@@ -1,0 +1,111 @@
+"""Reading text and JSON with errors that say where, and writing files whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from secondsight.errors import DataError, UserError
+
+PathLike = str | os.PathLike[str]
+
+
+def check_writable(path: Path) -> None:
+    """Make the file's folder, and refuse now what could only fail at the end of a run.
+
+    Raises:
+        UserError: The path is a folder, or its folder cannot be made or written.
+    """
+    if path.is_dir():
+        raise UserError(f"{str(path)!r} is a folder. Name the file inside it.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{str(path)!r} cannot be written: {error.strerror or error}.") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary file beside `path`, which takes its place once it is finished.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    check_writable(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"{str(path)!r} cannot be written: {error.strerror or error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file; an existing one is replaced only by the finished one.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_text(path: PathLike) -> str:
+    """Reads a UTF-8 file (a byte order mark is dropped).
+
+    Raises:
+        DataError: If it is missing, not a file, not UTF-8, or empty.
+    """
+    file = Path(path)
+    try:
+        text = file.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(f"{file}: no such file") from None
+    except IsADirectoryError:
+        raise DataError(f"{file}: is a directory, a file was expected") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: not UTF-8 text (byte {error.start})") from None
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
+    if not text.strip():
+        raise DataError(f"{file}: the file is empty")
+    return text
+
+
+def read_json(path: PathLike) -> Any:
+    """Reads one JSON document.
+
+    Raises:
+        DataError: As `read_text`, or if it is not JSON (with the line).
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}: not JSON ({error.msg})") from None
+
+
+def text_hash(text: str) -> str:
+    """SHA-256 of a text, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_atomic(path: PathLike, text: str) -> None:
+    """Writes a whole text file, or leaves the old one untouched."""
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,115 @@
+"""Converting LLaVA-1.5 between its layouts: every bit, one file at a time, nothing overwritten."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+import secondsight
+from secondsight.checkpoints.convert import convert
+from secondsight.checkpoints.sources import tensors
+from secondsight.errors import CheckpointError
+
+WriteOriginal = Callable[..., Path]
+Picture = Callable[..., Image.Image]
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {
+        name: hashlib.sha256(
+            tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        ).hexdigest()
+        for name, tensor in tensors(folder)
+    }
+
+
+def with_buffer(llama: dict[str, torch.Tensor]) -> None:
+    llama["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.rand(8)
+
+
+def test_there_and_back(write_original: WriteOriginal, tmp_path: Path, picture: Picture) -> None:
+    """Every hash is the same again, and all three folders answer alike."""
+    source = write_original(tmp_path, change=with_buffer)
+    there = convert(source, tmp_path / "hf")
+    back = convert(tmp_path / "hf", tmp_path / "again")
+    assert there.layout == "hf"
+    assert back.layout == "original"
+    assert hashes(tmp_path / "again") == hashes(source)
+    assert hashes(tmp_path / "again" / "clip-tiny") == hashes(tmp_path / "clip-tiny")
+    config = json.loads((source / "config.json").read_text())
+    assert json.loads((tmp_path / "again" / "config.json").read_text()) == config
+    answers = {
+        secondsight.load(folder, device="cpu").answer(picture(), "A cat?", max_new_tokens=8).ids
+        for folder in (source, tmp_path / "hf", tmp_path / "again")
+    }
+    assert len(answers) == 1
+
+
+def test_the_golden_checkpoint_keeps_its_hashes(golden: Path, tmp_path: Path) -> None:
+    """Both ways, every tensor has the recorded hash; the tower's too."""
+    recorded = json.loads((golden / "ckpt" / "tensor_sha256.json").read_text())
+    convert(golden / "ckpt" / "llava-tiny-v1.5", tmp_path / "hf")
+    convert(tmp_path / "hf", tmp_path / "again")
+    wanted = {name: entry["sha256"] for name, entry in recorded["llava"].items()}
+    assert hashes(tmp_path / "again") == wanted
+    [tower] = [entries for kind, entries in recorded.items() if kind != "llava"]
+    found = hashes(tmp_path / "again" / "clip-tiny-56")
+    assert found == {name: entry["sha256"] for name, entry in tower.items()}
+
+
+def test_from_hugging_face(tiny_llava: Path, tmp_path: Path, picture: Picture) -> None:
+    """A checkpoint that never was in the original layout gets there, and back."""
+    convert(tiny_llava, tmp_path / "original")
+    convert(tmp_path / "original", tmp_path / "hf")
+    asked = {"max_new_tokens": 8, "method": "vcd"}
+    first, original, again = (
+        secondsight.load(folder, device="cpu").answer(picture(), "A cat?", **asked).ids
+        for folder in (tiny_llava, tmp_path / "original", tmp_path / "hf")
+    )
+    assert first == original == again
+
+
+def test_an_interrupted_conversion_goes_on(
+    tiny_original: Path, tiny_llava: Path, tmp_path: Path
+) -> None:
+    done: list[str] = []
+
+    def stop_at_the_third(name: str) -> None:
+        done.append(name)
+        if len(done) == 3:
+            raise KeyboardInterrupt
+
+    small: dict[str, Any] = {"shard_size": 50_000}
+    with pytest.raises(KeyboardInterrupt):
+        convert(tiny_original, tmp_path / "hf", progress=stop_at_the_third, **small)
+    with pytest.raises(CheckpointError, match="unfinished conversion of something else"):
+        convert(tiny_llava, tmp_path / "hf")
+    resumed = convert(tiny_original, tmp_path / "hf", **small)
+    assert resumed.resumed == 3
+    whole = convert(tiny_original, tmp_path / "whole", **small)
+    assert whole.resumed == 0
+    assert hashes(tmp_path / "hf") == hashes(tmp_path / "whole")
+    assert not list((tmp_path / "hf").glob("*.partial"))
+
+
+def test_nothing_is_overwritten(tiny_original: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("keep me")
+    with pytest.raises(CheckpointError, match="nothing is overwritten"):
+        convert(tiny_original, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    convert(tiny_original, tmp_path / "hf")
+    with pytest.raises(CheckpointError, match="nothing is overwritten"):
+        convert(tiny_original, tmp_path / "hf")
+
+
+def test_other_models_have_one_layout(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2_vl"}))
+    with pytest.raises(CheckpointError, match=r"only LLaVA-1\.5"):
+        convert(tmp_path, tmp_path / "out")
