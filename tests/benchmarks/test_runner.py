@@ -289,7 +289,7 @@ def test_absent_pictures_are_all_named_before_any_work(source: Source, tmp_path:
     assert not (tmp_path / "out").exists()
     lenient = run(fake(), source, tmp_path / "out", lenient=True)
     assert lenient.comparison.items == 6
-    assert any(warning.startswith("2 x absent picture") for warning in lenient.comparison.warnings)
+    assert any(warning.startswith("2 x absent image") for warning in lenient.comparison.warnings)
 
 
 def test_files_that_are_no_pictures_are_named_before_any_work(
