@@ -7,8 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
 from parts import SPLITS, TASKS, Part, parts, scores
+
+from secondsight.extras import needed
+
+with needed("eval", "The comparison of methods"):
+    from matplotlib.figure import Figure
 
 BEGIN, END = "<!-- comparison: begin -->", "<!-- comparison: end -->"
 _BESIDE = {"chair": ("recall", "mean_length"), "pope": ("yes_ratio", "f1")}

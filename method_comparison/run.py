@@ -1,6 +1,7 @@
 """Every method, combination and control on every split of StickerScenes, in one command.
 
 Usage:
+    pip install -e ".[eval]"
     python method_comparison/run.py --out build/comparison
 
 Captions and yes/no questions, drawn at temperature 1 and greedy, with several seeds, and what the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -187,8 +188,8 @@ def test_quantised(
 
 
 def test_quantised_without_bitsandbytes(tiny_llava: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("secondsight.checkpoints.placement.find_spec", lambda name: None)
-    with pytest.raises(UnsupportedError, match="needs bitsandbytes: pip install"):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(UnsupportedError, match=r"needs bitsandbytes.* pip install"):
         secondsight.load(tiny_llava, load_in_4bit=True)
     with pytest.raises(UnsupportedError, match="one of"):
         secondsight.load(tiny_llava, load_in_4bit=True, load_in_8bit=True)

@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any, Protocol
 
 from secondsight.errors import UserError
+from secondsight.extras import needed
 from secondsight.objects.lexicon import words_of
 
 SIMILARITY = 0.8
@@ -89,15 +90,14 @@ class SpacyWords:
     """
 
     def __init__(self, name: str) -> None:
-        advice = f"pip install spacy; python -m spacy download {name}"
-        try:
+        with needed("nouns", "Finding near synonyms"):
             import spacy
-
+        try:
             self._pipeline: Any = spacy.load(name)
-        except ImportError:
-            raise UserError(f"near synonyms need spaCy: {advice}") from None
         except OSError:
-            raise UserError(f"spaCy has no pipeline {name!r}: {advice}") from None
+            raise UserError(
+                f"spaCy has no pipeline {name!r}: python -m spacy download {name}"
+            ) from None
         if not self._pipeline.vocab.vectors_length:
             raise UserError(f"the spaCy pipeline {name!r} has no word vectors; try en_core_web_lg")
         self._parsed = cache(self._pipeline)

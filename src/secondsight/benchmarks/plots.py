@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-
 from secondsight.benchmarks.comparison import Comparison, Row, in_percent
+from secondsight.extras import needed
+
+with needed("eval", "A report with plots"):
+    import matplotlib as mpl
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
 
 # Metrics in one panel each, and a pair whose trade-off is the point, by what is measured.
 _PANELS = ("accuracy", "yes_ratio", "amber_score", "chair_i", "mean_length", "hallucination")

@@ -8,7 +8,6 @@ from dataclasses import replace
 from importlib import resources
 from typing import Any
 
-import jsonschema
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 from rich.box import HORIZONTALS
@@ -25,7 +24,11 @@ from secondsight.benchmarks.comparison import (
 )
 from secondsight.benchmarks.plots import plots
 from secondsight.benchmarks.run import MANIFEST, REPORT_HTML, REPORT_MD, SCORES, Run
+from secondsight.extras import needed
 from secondsight.files import read_json
+
+with needed("eval", "A report"):
+    import jsonschema
 
 # Columns that together fit a narrow terminal; the verdict's longest word sets its own.
 _NARROW, _WIDTHS = 110, (10, 8, 8, 8, 9, 10)

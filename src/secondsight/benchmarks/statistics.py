@@ -12,9 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import bootstrap, norm
-from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
+
+from secondsight.extras import needed
+
+with needed("eval", "A comparison of methods"):
+    from scipy.stats import bootstrap, norm
+    from statsmodels.stats.contingency_tables import mcnemar
+    from statsmodels.stats.multitest import multipletests
 
 Array = npt.NDArray[np.float64]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from transformers import LlamaForCausalLM, LlavaForConditionalGeneration, PreTrainedModel
 
-from secondsight.errors import CheckpointError, UnsupportedError
+from secondsight.errors import CheckpointError
+from secondsight.extras import needed
 
 
 def merge(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
@@ -19,13 +19,12 @@ def merge(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
         folder: The adapter's folder, with an adapter_config.json.
 
     Raises:
-        UnsupportedError: peft is not installed.
+        MissingPackageError: peft is not installed.
         CheckpointError: The adapter is damaged or belongs to another model.
     """
-    if find_spec("peft") is None:
-        raise UnsupportedError("LoRA checkpoints need peft: pip install 'secondsight[lora]'.")
-    from peft import PeftModel, get_peft_model_state_dict
-    from peft.utils import load_peft_weights
+    with needed("lora", "A LoRA checkpoint"):
+        from peft import PeftModel, get_peft_model_state_dict
+        from peft.utils import load_peft_weights
 
     try:
         wanted = {_plain(name) for name in load_peft_weights(str(folder), device="cpu")}

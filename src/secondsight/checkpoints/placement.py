@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any, Final
 
 import torch
 
 from secondsight.errors import UnsupportedError, UserError, nearest
+from secondsight.extras import require
 
 _DTYPES: Final = {
     "float32": torch.float32,
@@ -87,11 +87,8 @@ def placement(
     """
     if load_in_8bit and load_in_4bit:
         raise UnsupportedError("Choose one of load_in_8bit and load_in_4bit.")
-    if (load_in_8bit or load_in_4bit) and find_spec("bitsandbytes") is None:
-        bits = 8 if load_in_8bit else 4
-        raise UnsupportedError(
-            f"load_in_{bits}bit needs bitsandbytes: pip install 'secondsight[quantize]'."
-        )
+    if load_in_8bit or load_in_4bit:
+        require("quantize", "load_in_8bit" if load_in_8bit else "load_in_4bit")
     if attn_implementation is not None and attn_implementation not in ATTENTION:
         raise UserError(
             f"No attention implementation is called {attn_implementation!r}."

@@ -13,6 +13,7 @@ from secondsight.cli import options
 from secondsight.cli.loading import Loading, loads_a_model
 from secondsight.cli.output import quiet, stderr, stdout
 from secondsight.errors import UserError
+from secondsight.extras import require
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -83,6 +84,8 @@ def bench(
     from secondsight.profiling.report import plot as draw
 
     chosen = split(methods)
+    if plot is not None:
+        require("eval", "A plot", "matplotlib")
     wanted = _chosen("workloads", workloads, ("caption", "yes/no"))
     timed = _chosen("schemes", schemes, SCHEMES)
     if threads is not None:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from secondsight.cli.loading import Loading, loads_a_model
 from secondsight.errors import UserError
+from secondsight.extras import require
 
 
 @loads_a_model()
@@ -94,6 +95,7 @@ def evaluate(
 
         secondsight eval pope --dataset stickers
     """
+    require("eval", "An evaluation")
     # Here, because they load the models' libraries, which --help can do without.
     from secondsight.benchmarks.base import Source, create
     from secondsight.benchmarks.report import comparison_table

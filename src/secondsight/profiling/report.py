@@ -7,6 +7,7 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
+from secondsight.extras import needed
 from secondsight.profiling.measure import Measurement, Result
 
 
@@ -111,8 +112,8 @@ def plot(result: Result, path: Path) -> None:
         result: The outcome.
         path: Where the image goes; its ending says which kind (svg, png, pdf).
     """
-    from matplotlib.figure import Figure
-
+    with needed("eval", "A plot"):
+        from matplotlib.figure import Figure
     captions = [one for one in result.measurements if one.times and one.scheme != "loop"]
     regular = [one for one in captions if one.method == "regular"]
     methods = list(dict.fromkeys(one.method for one in captions if one.method != "regular"))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from secondsight.errors import UnsupportedError, UserError
+from secondsight.extras import require
 from secondsight.files import check_writable
 from secondsight.methods import Method
 from secondsight.settings import Settings
@@ -85,7 +86,9 @@ def record(
 
     Raises:
         UserError: A layer that the model does not have, or a file that cannot be written.
+        MissingPackageError: The extra ``trace`` is not installed.
     """
+    require("trace", "A trace")
     return _Recording(model, method, settings, options).run(look, write)
 
 
