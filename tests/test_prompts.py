@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from transformers import AddedToken, LlamaTokenizer
 
 import secondsight
@@ -172,3 +175,34 @@ def test_the_text_survives_tokenising(model: secondsight.Model) -> None:
         ids = tokenize_with_images(Prompt((f"say {text} now",)), model.tokenizer)
         back = model.tokenizer.decode(ids[1:])
         assert back.replace("\u2581", " ").strip() == f"say {text} now".replace("\u2581", " ")
+
+
+def test_each_question_carries_its_own_images_and_the_system_text_can_be_given() -> None:
+    turns = [Turn("What is it?", "A cat."), Turn("And these?")]
+    prompt = template("llava_v1").render(turns, images=[1, 2], system="Be brief.")
+    assert str(prompt) == (
+        "Be brief. USER: <image>\nWhat is it? ASSISTANT: A cat.</s>"
+        "USER: <image>\n<image>\nAnd these? ASSISTANT:"
+    )
+    assert str(template("llava_v1").render(turns, images=0, system="")).startswith("USER: What")
+
+
+def test_an_encoder_places_images_by_turn(model: secondsight.Model) -> None:
+    cats = [Image.new("RGB", (42, 42), colour) for colour in ("red", "blue")]
+    history = (Turn("First.", "Yes."),)
+    sample = secondsight.Sample(cats, "Second.", history=history, places=(1, 0)).opened()
+    assert [[one.getpixel((0, 0))[2] for one in turn] for turn in sample.images_by_turn] == [
+        [255],
+        [0],
+    ]
+    together = secondsight.Sample(cats, "Second.", history=history).opened()
+    apart, both = (model.encoder.encode(one)["input_ids"][0] for one in (sample, together))
+    assert len(apart) == len(both)
+    assert apart.tolist() != both.tolist()
+    assert sample.identity != together.identity
+    # A view without the images keeps the slots' places.
+    prompt = model.encoder.prompt(replace(sample, image=None))  # type: ignore[attr-defined]
+    assert str(prompt).count("USER: \n") == 2
+    wrong = secondsight.Sample(cats, "Second.", history=history, places=(0, 2)).opened()
+    with pytest.raises(secondsight.ImageError, match="places"):
+        model.encoder.encode(wrong)

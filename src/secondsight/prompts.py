@@ -89,22 +89,31 @@ class ConversationTemplate:
     ends_turn: bool
     stop: str
 
-    def render(self, turns: Sequence[Turn], *, images: int = 1) -> Prompt:
-        """Write a conversation whose first question carries the image slots.
+    def render(
+        self,
+        turns: Sequence[Turn],
+        *,
+        images: int | Sequence[int] = 1,
+        system: str | None = None,
+    ) -> Prompt:
+        """Write a conversation whose questions carry the image slots.
 
         Args:
             turns: The exchanges so far; the last one without an answer.
-            images: Number of image slots put before the first question, each followed by a
-                newline.
+            images: Number of image slots put before the first question, or before each, each
+                slot followed by a newline.
+            system: The text before the first turn; the template's own where None.
 
         Returns:
             The prompt, up to where the answer starts. Text on either side of a slot stays apart.
         """
         parts: list[Part] = []
-        text = self.system + self.separator if self.system else ""
+        before = self.system if system is None else system
+        text = before + self.separator if before else ""
+        slots = dict(enumerate([images] if isinstance(images, int) else images))
         for index, turn in enumerate(turns):
             text += self.user
-            for _ in range(images if index == 0 else 0):
+            for _ in range(slots.get(index, 0)):
                 parts += [text, Mark.IMAGE] if text else [Mark.IMAGE]
                 text = "\n"
             text += turn.question + self.separator + self.assistant

@@ -62,6 +62,8 @@ class ChatEncoder:
                 f"{self.family} models answer single questions: they were not trained on "
                 "conversations, so history cannot be given to them."
             )
+        if self.single_turn and sample.system is not None:
+            raise UnsupportedError(f"{self.family} models take a question and no system text.")
         inputs = {
             key: value
             for key, value in self.process(sample).items()
@@ -80,9 +82,12 @@ class ChatEncoder:
 
     def process(self, sample: Sample) -> Mapping[str, Any]:
         """What the processor makes of a sample, as tensors."""
+        conversation = self.conversation(sample)
         try:
+            if sample.system is not None:
+                self._check_system(conversation)
             inputs: Mapping[str, Any] = self.processor.apply_chat_template(
-                self.conversation(sample),
+                conversation,
                 add_generation_prompt=True,
                 tokenize=True,
                 return_dict=True,
@@ -101,15 +106,26 @@ class ChatEncoder:
             ) from error
         return inputs
 
+    def _check_system(self, conversation: list[dict[str, Any]]) -> None:
+        """Refuse a system text that the chat template would leave out without a word."""
+        written = self.processor.apply_chat_template(conversation, tokenize=False)
+        if conversation[0]["content"][0]["text"].strip() not in written:
+            raise UnsupportedError(
+                f"The chat template of this {self.family} model has no place for a system text. "
+                "Say it in the question."
+            )
+
     def conversation(self, sample: Sample) -> list[dict[str, Any]]:
-        """The conversation as chat templates take it; the first question carries the images."""
+        """The conversation as chat templates take it; each question carries its images."""
         messages: list[dict[str, Any]] = []
+        if sample.system is not None:
+            text = [{"type": "text", "text": self.plain(sample.system)}]
+            messages.append({"role": "system", "content": text})
         turns = [*((turn.question, turn.answer) for turn in sample.history)]
-        for question, answer in [*turns, (sample.question, None)]:
-            content: list[dict[str, Any]] = [{"type": "text", "text": self.plain(question)}]
-            if not messages:
-                shown = [{"type": "image", "image": image} for image in sample.images]
-                content = [*shown, *content]
+        asked = [*turns, (sample.question, None)]
+        for (question, answer), images in zip(asked, sample.images_by_turn, strict=True):
+            content: list[dict[str, Any]] = [{"type": "image", "image": one} for one in images]
+            content.append({"type": "text", "text": self.plain(question)})
             messages.append({"role": "user", "content": content})
             if answer is not None:
                 text = [{"type": "text", "text": self.plain(answer)}]

@@ -59,7 +59,7 @@ class LlavaEncoder:
     def prompt(self, sample: Sample) -> Prompt:
         """The sample's prompt, a slot per image; without one, the same text without the slot."""
         turns = [*sample.history, Turn(sample.question)]
-        prompt = self.template.render(turns, images=max(len(sample.images), 1))
+        prompt = self.template.render(turns, images=_slots(sample), system=sample.system)
         if sample.images:
             return prompt
         return Prompt(tuple(part for part in prompt.parts if part is not Mark.IMAGE))
@@ -87,6 +87,14 @@ class LlavaEncoder:
         """See `Encoder.shareable`: everything up to the image's last patch; Llama is causal."""
         slots = (inputs["input_ids"][0] == self._image_token).nonzero()
         return int(slots[-1]) + 1 if len(slots) else 0
+
+
+def _slots(sample: Sample) -> list[int]:
+    """Slots before each question; as many where a view took the images away."""
+    if sample.images:
+        return [len(images) for images in sample.images_by_turn]
+    turns = range(len(sample.history) + 1)
+    return [sample.places.count(turn) if sample.places else int(turn == 0) for turn in turns]
 
 
 def _image_length(config: LlavaConfig) -> int:

@@ -134,19 +134,19 @@ def _conversation(model: Model, sample: Sample) -> dict[str, Any] | None:
 
 def _llava_conversation(encoder: LlavaEncoder, sample: Sample) -> dict[str, Any]:
     template = encoder.template
-    image = "<image>\n" * len(sample.images)
+    images = ["<image>\n" * len(images) for images in sample.images_by_turn]
     turns = [*sample.history, Turn(sample.question)]
     roles = (template.user.rstrip(": "), template.assistant.rstrip(": "))
     messages: list[list[str | None]] = []
     for number, turn in enumerate(turns):
         messages += [
-            [roles[0], (image if number == 0 else "") + turn.question],
+            [roles[0], images[number] + turn.question],
             [roles[1], turn.answer],
         ]
     return {
         "template": template.name,
         "preset": encoder.preset.name,
-        "system": template.system,
+        "system": template.system if sample.system is None else sample.system,
         "roles": list(roles),
         "separator": template.separator,
         "stop": template.stop,
