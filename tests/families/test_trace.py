@@ -81,20 +81,22 @@ def test_facts(family: Loaded, traced: Trace) -> None:
         "LLaVA-NeXT",
         "LLaVA-OneVision",
     )
-    parts = {part["name"]: part["parameters"] for part in record["config"]["parts"]}
-    for part in ("vision tower", "projector", "token embeddings", "language model layers"):
-        assert parts[part] > 0
-    assert ("Q-Former" in parts) == (family.name in Q_FORMER)
+    counts = {one["name"]: one["parameters"] for one in record["config"]["parameters"]}
+    for name in ("vision tower", "projector", "token embeddings", "language model layers"):
+        assert counts[name] > 0
+    assert ("Q-Former" in counts) == (family.name in Q_FORMER)
     whole = sum(parameter.numel() for parameter in model.hf_model.parameters())
-    assert parts.pop("whole model") == sum(parts.values()) == whole
+    assert counts.pop("whole model") == sum(counts.values()) == whole
     processor = model.encoder.processor.image_processor
     assert record["config"]["image_processor"]["class"] == type(processor).__name__
     modules = {call["module"] for phase in record["flow"] for call in phase["calls"]}
-    layers = next(part["module"] for part in record["config"]["parts"] if "layers" in part["name"])
+    layers = next(
+        one["module"] for one in record["config"]["parameters"] if "layers" in one["name"]
+    )
     assert f"{layers}.0" in modules
 
 
-def test_the_second_reading_is_the_live_run(traced: Trace) -> None:
+def test_teacher_forcing_agrees_with_the_live_run(traced: Trace) -> None:
     """The logit lens after the last layer is what the loop saw token by token."""
     assert len(traced.lens) == len(traced.tokens)
     for token, layers in zip(traced.tokens, traced.lens, strict=True):

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from secondsight.trace import Trace
-from secondsight.trace.report import percent
+from secondsight.trace.formatting import percent
 
 _SPEC = importlib.util.spec_from_file_location(
     "trace_chromium", Path(__file__).with_name("chromium.py")

@@ -17,7 +17,7 @@ import secondsight
 from secondsight import methods
 from secondsight.decoding import SCHEDULES
 from secondsight.trace import Trace
-from secondsight.trace.recorder import parse_layers
+from secondsight.trace.layers import parse_layers
 
 QUESTION = "Is there a dog in the image?"
 
@@ -79,7 +79,7 @@ def test_evidence_agrees_with_answers(model: secondsight.Model, photograph: Imag
         assert given == pytest.approx(list(evidence.view_probabilities.values()), abs=1e-5)
 
 
-def test_second_reading_agrees_with_the_live_run(trace: Trace) -> None:
+def test_teacher_forcing_agrees_with_the_live_run(trace: Trace) -> None:
     for token, layers in zip(trace.tokens, trace.lens, strict=True):
         assert layers[-1].probability == pytest.approx(token.views[0].probability, abs=1e-4)
         assert layers[-1].top[0].id == token.regular_id
@@ -107,7 +107,7 @@ def test_a_lens_that_leaves_something_out_says_so(
 def test_dependence_is_that_of_the_view_without_image(
     model: secondsight.Model, photograph: Image.Image
 ) -> None:
-    # M3ID has that view in its live run; the second reading of regular's must agree with it.
+    # M3ID has that view in its live run; the teacher-forced pass of regular's must agree.
     live = model.trace(photograph, QUESTION, "m3id", max_new_tokens=6)
     again = model.trace(photograph, QUESTION, "regular", max_new_tokens=6)
     assert live.tokens[0].id == again.tokens[0].id

@@ -15,9 +15,9 @@ import secondsight
 from secondsight.files import write_text
 from secondsight.trace import Trace
 from secondsight.trace.attention import as_maps, fitting
-from secondsight.trace.record import ViewAttention
+from secondsight.trace.formatting import cell, fenced, percent, visible
+from secondsight.trace.maps import ViewAttention
 from secondsight.trace.recorder import MAP_BYTES
-from secondsight.trace.report import cell, fenced, percent, visible
 
 VOID = {"meta", "img", "input", "link", "br", "hr"}
 
@@ -101,7 +101,7 @@ def test_forms_agree(trace: Trace) -> None:
             assert percent(token["probability"]) in text
 
 
-def test_seed_order(trace: Trace) -> None:
+def test_the_order_of_sections(trace: Trace) -> None:
     titles = re.findall(
         r"^# (.+)$", re.sub(r"```.*?```", "", trace.to_markdown(), flags=re.S), re.M
     )

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 
 from secondsight.trace.keep import Keeper
+from secondsight.trace.maps import Maps, ViewAttention
 from secondsight.trace.patches import Patches
-from secondsight.trace.record import Maps, ViewAttention
 
 Floats = npt.NDArray[np.float32]
 

@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from secondsight.trace.record import Call, Phase
+from secondsight.trace.facts import Call, Phase
 from secondsight.trace.tensors import dtype_name
 
 _RECORDED: Final = (
@@ -179,7 +179,7 @@ class CallRecorder:
 
 
 def layer_count(model: nn.Module) -> int:
-    """How many repeated layers the deepest part of a model has."""
+    """How many layers the deepest stack of repeated layers in a model has."""
     matches = (_LAYER.fullmatch(name) for name, _ in model.named_modules())
     return max((int(match[2]) + 1 for match in matches if match), default=0)
 

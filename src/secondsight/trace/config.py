@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from torch import nn
 
-from secondsight.trace.parts import PROJECTOR, RESAMPLER, VISION, find, language_layers
+from secondsight.trace.facts import ConfigFacts, ModuleParameters
+from secondsight.trace.modules import PROJECTOR, RESAMPLER, VISION, find, language_layers
 from secondsight.trace.patches import image_processor
-from secondsight.trace.record import ConfigFacts, Part
 from secondsight.trace.tensors import dtype_name
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _ALONG_THE_DATA: Final = (
     "output head",
     "everything else",
 )
-"""The parts of a model in the order in which the data meets them."""
+"""The modules of a model in the order in which the data meets them."""
 
 
 def config_facts(model: Model) -> ConfigFacts:
@@ -42,7 +42,7 @@ def config_facts(model: Model) -> ConfigFacts:
         modules=str(hf_model),
         image_processor=_image_processor(image_processor(model)),
         context_length=model.encoder.context_length,
-        parts=tuple(_parts(hf_model)),
+        parameters=tuple(_parameters(hf_model)),
         dtype=dtype_name(hf_model.dtype),
         device=str(hf_model.device),
         attention={name: str(value) for name, value in implementations.items()},
@@ -84,8 +84,8 @@ def _image_processor(processor: Any) -> dict[str, Any] | None:
     return {"class": type(processor).__name__, **described}
 
 
-def _parts(model: Any) -> list[Part]:
-    """Parameters of the parts that a multimodal model is made of, and of the whole."""
+def _parameters(model: Any) -> list[ModuleParameters]:
+    """Parameters of the modules that a multimodal model is made of, and of the whole."""
     seen: set[int] = set()
     embeddings = model.get_input_embeddings()
     layers = language_layers(model)
@@ -100,17 +100,17 @@ def _parts(model: Any) -> list[Part]:
         "output head": None if head is None else (named[head], head),
         "everything else": ("", model),
     }
-    parts = [_part(label, *place, seen) for label, place in places.items() if place is not None]
-    parts.sort(key=lambda part: _ALONG_THE_DATA.index(part.name))
-    whole = _part("whole model", "", model, set())
-    return [*(part for part in parts if part.parameters or part.module), whole]
+    counts = [_count(label, *place, seen) for label, place in places.items() if place is not None]
+    counts.sort(key=lambda count: _ALONG_THE_DATA.index(count.name))
+    whole = _count("whole model", "", model, set())
+    return [*(count for count in counts if count.parameters or count.module), whole]
 
 
-def _part(label: str, name: str, module: nn.Module, seen: set[int]) -> Part:
-    """A part's parameters that no earlier part has, so that tied weights count once."""
+def _count(label: str, name: str, module: nn.Module, seen: set[int]) -> ModuleParameters:
+    """The parameters that no module before has, so that tied weights count once."""
     new = [parameter for parameter in module.parameters() if id(parameter) not in seen]
     seen.update(id(parameter) for parameter in new)
-    return Part(
+    return ModuleParameters(
         name=label,
         module=name,
         parameters=sum(parameter.numel() for parameter in new),

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import copy
 import functools
-import resource
-import subprocess
-import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import psutil
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation import GenerateDecoderOnlyOutput, GenerationMode
@@ -20,13 +16,11 @@ from secondsight.decoding.cache import CACHE
 from secondsight.settings import Settings
 from secondsight.trace.calls import describe
 from secondsight.trace.config import plain
-from secondsight.trace.record import GenerationFacts, OutputFacts
+from secondsight.trace.facts import GenerationFacts, OutputFacts
+from secondsight.trace.memory import memory
 
 if TYPE_CHECKING:
     from secondsight.inference.model import Model
-
-PATIENCE: Final = 10.0
-"""How long nvidia-smi is waited for, in seconds."""
 
 _FLAGS: Final = {
     "is_constraint_gen_mode": "CONSTRAINED_BEAM_SEARCH",
@@ -39,7 +33,7 @@ _FLAGS: Final = {
     "is_assisted_gen_mode": "ASSISTED_GENERATION",
     "is_dola_gen_mode": "DOLA_GENERATION",
 }
-"""The flags of transformers 4's `generate`, as the seed has them, by transformers 5's modes."""
+"""The flags of transformers 4's `generate`, by transformers 5's modes."""
 
 
 class WatchedLoop:
@@ -75,7 +69,7 @@ class WatchedLoop:
             self.processors, self.criteria = list(logits_processor), list(stopping_criteria)
             self.input_ids = input_ids
             generation_config.return_dict_in_generate = True
-            # Attentions would need another implementation; the second reading has them.
+            # Attentions would need another implementation; the teacher-forced pass has them.
             generation_config.output_scores = self._whole
             generation_config.output_logits = self._whole
             generation_config.output_hidden_states = self._whole
@@ -228,27 +222,3 @@ def _cache(cache: Any, views: int) -> dict[str, Any]:
         "rows": f"{views} (one per view)",
         "bytes": sum(tensor.numel() * tensor.element_size() for tensor in tensors),
     }
-
-
-def memory(device: torch.device) -> Mapping[str, Any]:
-    """Memory as the system counts it."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    found: dict[str, Any] = {
-        "process_bytes": psutil.Process().memory_info().rss,
-        "process_peak_bytes": peak * (1 if sys.platform == "darwin" else 1024),
-    }
-    if device.type == "cuda":
-        found["gpu_allocated_bytes"] = torch.cuda.memory_allocated(device)
-        found["gpu_peak_bytes"] = torch.cuda.max_memory_allocated(device)
-        found["nvidia_smi"] = _nvidia_smi()
-    return found
-
-
-def _nvidia_smi() -> str | None:
-    try:
-        run = subprocess.run(
-            ["nvidia-smi"], capture_output=True, text=True, timeout=PATIENCE, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return run.stdout.strip()

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from secondsight.trace.record import Candidate, LensLayer
+from secondsight.trace.token_facts import Candidate, LensLayer
 from secondsight.trace.tokens import TokenReader
 
 _TOP = 5

@@ -1,4 +1,4 @@
-"""Which positions of a prompt are which part of the image, and the image that they are of."""
+"""Which positions of a prompt are which patches, and the image that they are patches of."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def image_token_id(model: Model) -> int | None:
 
 
 def image_processor(model: Model) -> Any:
-    """The part of the processor that makes pixels of images."""
+    """What makes pixels of images in a processor."""
     processor = getattr(model.encoder, "processor", None)
     return getattr(processor, "image_processor", processor)
 

@@ -10,10 +10,10 @@ from secondsight.checkpoints.llava import LlavaEncoder
 from secondsight.images import pad_to_square
 from secondsight.prompts import IMAGE_TOKEN_INDEX, Mark, Prompt, Turn
 from secondsight.sample import Sample
-from secondsight.trace.drawing import shown_image, with_grid
+from secondsight.trace.activations import PromptActivations
+from secondsight.trace.facts import Chunk, InferenceFacts, ReportImage, Splicing, ViewFacts
 from secondsight.trace.patches import Patches, image_token_id
-from secondsight.trace.record import Chunk, InferenceFacts, Shown, Splicing, ViewFacts
-from secondsight.trace.spine import Spine
+from secondsight.trace.report_images import shown_image, with_grid
 from secondsight.trace.tensors import summarize
 
 if TYPE_CHECKING:
@@ -24,7 +24,11 @@ Inputs = Mapping[str, Any]
 
 
 def inference_facts(
-    model: Model, sample: Sample, inputs: Inputs, spine: Spine, patches: Patches | None
+    model: Model,
+    sample: Sample,
+    inputs: Inputs,
+    activations: PromptActivations,
+    patches: Patches | None,
 ) -> InferenceFacts:
     """What became of a question and its image before the first layer.
 
@@ -32,7 +36,7 @@ def inference_facts(
         model: The model.
         sample: The original sample, its images opened.
         inputs: The original view's inputs.
-        spine: What passed between the model's parts in the live run.
+        activations: Those of the prompt in the live run.
         patches: Where the image's patches are.
     """
     image_token = image_token_id(model)
@@ -56,9 +60,9 @@ def inference_facts(
         images=tuple(_way_to_the_model(model, sample, patches)),
         grid=None if patches is None else patches.grid,
         pixels=None if pixels is None else summarize(pixels),
-        encoded=spine.encoded,
-        projected=spine.projected,
-        splicing=_splicing(ids, positions, image_token, spine),
+        encoded=activations.encoded,
+        projected=activations.projected,
+        splicing=_splicing(ids, positions, image_token, activations),
     )
 
 
@@ -85,7 +89,7 @@ def view_facts(
     return tuple(facts)
 
 
-def _as_seen(sample: Sample, patches: Patches | None) -> list[Shown]:
+def _as_seen(sample: Sample, patches: Patches | None) -> list[ReportImage]:
     """A view's images as the view has them, and as they come out of the preprocessing."""
     shown = [shown_image("as the view has it", image) for image in sample.images]
     if patches is not None and patches.image is not None:
@@ -93,7 +97,7 @@ def _as_seen(sample: Sample, patches: Patches | None) -> list[Shown]:
     return shown
 
 
-def _way_to_the_model(model: Model, sample: Sample, patches: Patches | None) -> list[Shown]:
+def _way_to_the_model(model: Model, sample: Sample, patches: Patches | None) -> list[ReportImage]:
     """The original's images: as given, squared, as the model sees them, under the grid."""
     shown = [shown_image("as given", image) for image in sample.images]
     encoder = model.encoder
@@ -106,7 +110,7 @@ def _way_to_the_model(model: Model, sample: Sample, patches: Patches | None) -> 
         rows, columns = patches.grid
         drawn = shown_image("", with_grid(patches.image, patches.grid)).uri
         title = f"the same under the grid of {rows} x {columns} patches"
-        shown.append(Shown(title, *patches.image.size, drawn))
+        shown.append(ReportImage(title, *patches.image.size, drawn))
     return shown
 
 
@@ -200,7 +204,10 @@ def _runs(
 
 
 def _splicing(
-    ids: tuple[int, ...], positions: list[int], image_token: int | None, spine: Spine
+    ids: tuple[int, ...],
+    positions: list[int],
+    image_token: int | None,
+    activations: PromptActivations,
 ) -> Splicing:
     slots = tuple(index for index, token in enumerate(ids) if token == IMAGE_TOKEN_INDEX)
     places = [index for index, token in enumerate(positions) if token == image_token]
@@ -213,7 +220,7 @@ def _splicing(
         image_start=places[0] if places else None,
         image_stop=places[-1] + 1 if places else None,
         mask_before=len(ids),
-        mask_after=spine.mask_ones if spine.mask_ones is not None else len(positions),
-        position_ids=spine.position_ids,
-        embeddings=spine.embeddings,
+        mask_after=activations.mask_ones if activations.mask_ones is not None else len(positions),
+        position_ids=activations.position_ids,
+        embeddings=activations.embeddings,
     )

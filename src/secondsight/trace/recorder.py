@@ -1,4 +1,4 @@
-"""One run, recorded: look at the sample, write the answer, read it again, put it together."""
+"""One run, recorded: prepare the sample, write the answer, run over it again, put it together."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from secondsight.errors import UnsupportedError, UserError
+from secondsight.errors import UnsupportedError
 from secondsight.extras import require
 from secondsight.files import check_writable
 from secondsight.methods import Method
 from secondsight.settings import Settings
+from secondsight.trace.activations import PromptActivations
+from secondsight.trace.answer_words import answer_words, token_texts
 from secondsight.trace.attention import AttentionCollector, fitting
 from secondsight.trace.calls import CallRecorder, layer_count
 from secondsight.trace.config import config_facts
 from secondsight.trace.generation import WatchedLoop, generation_facts, output_facts
 from secondsight.trace.keep import Keeper
+from secondsight.trace.layers import parse_layers
 from secondsight.trace.lens import Lens
+from secondsight.trace.maps import ViewAttention
 from secondsight.trace.patches import Patches, find_patches
 from secondsight.trace.prompting import inference_facts, view_facts
-from secondsight.trace.reading import SecondReading
-from secondsight.trace.record import LensLayer, Trace, ViewAttention
-from secondsight.trace.spine import Spine
+from secondsight.trace.result import Trace
+from secondsight.trace.teacher_forcing import TeacherForcedPass
+from secondsight.trace.token_facts import LensLayer
 from secondsight.trace.tokens import TokenReader, TokenRecorder, with_dependence
-from secondsight.trace.words import token_texts, words
 from secondsight.views import NoImage
 
 if TYPE_CHECKING:
@@ -113,9 +116,9 @@ class _Recording:
         calls = CallRecorder(
             self.model.hf_model, steps=self.options.decode_steps, layers=self.layers
         )
-        spine = Spine(self.model.hf_model, self.keeper)
+        activations = PromptActivations(self.model.hf_model, self.keeper)
         loop = WatchedLoop(whole=self.keeper.wanted)
-        with self._timed("look"), calls.recording():
+        with self._timed("prepare"), calls.recording():
             looked = look()
         # What is known from earlier questions about the image would not be seen being read.
         encoded = replace(looked, prefixes=(None,) * len(looked.views))
@@ -128,19 +131,19 @@ class _Recording:
             after_step=calls.next_phase,
             keeper=self.keeper,
         )
-        with self._timed("answer"), spine.watching(length), calls.recording():
+        with self._timed("answer"), activations.watching(length), calls.recording():
             [answer] = write([encoded], loop=loop.as_loop(), observer=tokens)
         patches = [
             find_patches(self.model, inputs, len(sample.images))
             for inputs, sample in zip(encoded.views, encoded.seen, strict=True)
         ]
-        with self._timed("second reading"):
-            without, attention, lens = self._read_again(encoded, tokens, patches)
+        with self._timed("teacher forcing"):
+            without, attention, lens = self._run_again(encoded, tokens, patches)
         with self._timed("report"):
             if patches[0] is not None and patches[0].note is not None:
                 self.notes.append(patches[0].note)
             inference = inference_facts(
-                self.model, encoded.seen[0], encoded.views[0], spine, patches[0]
+                self.model, encoded.seen[0], encoded.views[0], activations, patches[0]
             )
             texts = token_texts(self.model.tokenizer, tokens.ids)
             facts = with_dependence(tokens.facts(self.read, texts), without)
@@ -151,7 +154,7 @@ class _Recording:
                 self.model,
                 self.settings,
                 loop,
-                cache=spine.cache,
+                cache=activations.cache,
                 ids=inference.ids,
                 views=len(encoded.names),
             )
@@ -167,7 +170,7 @@ class _Recording:
             flow=phases,
             output=output,
             tokens=facts,
-            words=words(facts),
+            words=answer_words(facts),
             views=views,
             attention=attention,
             lens=lens,
@@ -182,20 +185,20 @@ class _Recording:
         yield
         self.seconds[name] = time.perf_counter() - start
 
-    def _read_again(
+    def _run_again(
         self, encoded: Looked, tokens: TokenRecorder, patches: Sequence[Patches | None]
     ) -> tuple[list[float] | None, tuple[ViewAttention, ...], tuple[tuple[LensLayer, ...], ...]]:
-        """The second reading of every view, and of the prompt without the image."""
-        reading = SecondReading(self.model.hf_model, tokens.ids)
+        """The teacher-forced pass over every view, and of the prompt without the image."""
+        forced = TeacherForcedPass(self.model.hf_model, tokens.ids)
         attention: list[ViewAttention] = []
         lens: tuple[tuple[LensLayer, ...], ...] = ()
         for place, (name, inputs) in enumerate(zip(encoded.names, encoded.views, strict=True)):
-            collector = self._collector(name, reading, inputs, patches[place])
-            own_lens = self._lens(reading, inputs, tokens.ids) if place == 0 else None
+            collector = self._collector(name, forced, inputs, patches[place])
+            own_lens = self._lens(forced, inputs, tokens.ids) if place == 0 else None
             hidden = (name, self.keeper) if self.keeper.wanted else None
             if collector is None and own_lens is None and hidden is None:
                 continue
-            read = reading.read(
+            read = forced.run(
                 self._on_device(inputs), attention=collector, lens=own_lens, hidden=hidden
             )
             if own_lens is not None:
@@ -205,7 +208,7 @@ class _Recording:
             if found is not None:
                 attention.append(found)
         return (
-            self._without_image(encoded, tokens, reading),
+            self._without_image(encoded, tokens, forced),
             fitting(attention, wanted=self.layers, budget=MAP_BYTES),
             lens,
         )
@@ -213,7 +216,7 @@ class _Recording:
     def _collector(
         self,
         name: str,
-        reading: SecondReading,
+        forced: TeacherForcedPass,
         inputs: Mapping[str, Any],
         patches: Patches | None,
     ) -> AttentionCollector | None:
@@ -221,16 +224,16 @@ class _Recording:
             return None
         return AttentionCollector(
             name,
-            reading.rows(inputs),
+            forced.rows(inputs),
             patches,
             rollout=self.options.rollout,
             keeper=self.keeper,
         )
 
     def _lens(
-        self, reading: SecondReading, inputs: Mapping[str, Any], tokens: Sequence[int]
+        self, forced: TeacherForcedPass, inputs: Mapping[str, Any], tokens: Sequence[int]
     ) -> Lens | None:
-        layers, head = reading.layers, self.model.hf_model.get_output_embeddings()
+        layers, head = forced.layers, self.model.hf_model.get_output_embeddings()
         if layers is None or layers.norm is None or head is None:
             self.notes.append(
                 "No logit lens: this family's last normalisation or output head is not where it "
@@ -239,7 +242,7 @@ class _Recording:
             return None
         text = self.model.hf_model.config.get_text_config(decoder=True)
         cap = getattr(text, "final_logit_softcapping", None)
-        return Lens(layers.norm, head, reading.rows(inputs), tokens, cap=cap)
+        return Lens(layers.norm, head, forced.rows(inputs), tokens, cap=cap)
 
     def _check_lens(self, lens: Sequence[Sequence[LensLayer]], read: Sequence[float]) -> None:
         """Say so where a family does more to its logits than the lens knows of."""
@@ -251,7 +254,7 @@ class _Recording:
             )
 
     def _without_image(
-        self, encoded: Looked, tokens: TokenRecorder, reading: SecondReading
+        self, encoded: Looked, tokens: TokenRecorder, forced: TeacherForcedPass
     ) -> list[float] | None:
         """The log-probability of each token in the same place without the image."""
         if not encoded.sample.images:
@@ -265,7 +268,7 @@ class _Recording:
         except UnsupportedError as error:
             self.notes.append(f"How much a word depended on the image cannot be told: {error}")
             return None
-        return reading.read(self._on_device(inputs))
+        return forced.run(self._on_device(inputs))
 
     def _on_device(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         device, dtype = self.model.hf_model.device, self.model.hf_model.dtype
@@ -281,33 +284,3 @@ class _Recording:
             for key in ("input_ids", "attention_mask", "pixel_values"):
                 if inputs.get(key) is not None:
                     self.keeper.keep(f"inputs.{name}.{key}", inputs[key])
-
-
-def parse_layers(layers: str | Collection[int], count: int) -> frozenset[int]:
-    """Layer numbers from text such as ``0,4-7`` or ``all``.
-
-    Raises:
-        UserError: Not of that form, or a layer that the model does not have.
-    """
-    if not isinstance(layers, str):
-        numbers = frozenset(layers)
-    elif layers.strip() == "all":
-        numbers = frozenset(range(count))
-    else:
-        numbers = frozenset(
-            number
-            for part in layers.split(",")
-            if part.strip()
-            for number in _span(part.strip(), layers)
-        )
-    unknown = sorted(number for number in numbers if not 0 <= number < count)
-    if unknown:
-        raise UserError(f"The model has no layer {unknown[0]}: its layers are 0 to {count - 1}.")
-    return numbers
-
-
-def _span(part: str, text: str) -> range:
-    first, dash, last = part.partition("-")
-    if not first.isdecimal() or (dash and not last.isdecimal()):
-        raise UserError(f"layers must be 'all' or numbers such as '0,4-7', not {text!r}.")
-    return range(int(first), int(last if dash else first) + 1)

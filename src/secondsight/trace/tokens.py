@@ -12,7 +12,7 @@ import torch
 from secondsight.decoding import Step
 from secondsight.methods import Method
 from secondsight.trace.keep import Keeper
-from secondsight.trace.record import Candidate, TokenFacts, ViewOpinion
+from secondsight.trace.token_facts import Candidate, TokenFacts, ViewOpinion
 
 _LN2: Final = math.log(2.0)
 

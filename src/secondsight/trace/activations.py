@@ -1,4 +1,4 @@
-"""What passes between the model's parts in the live run: features, embeddings, positions."""
+"""Activations of the prompt in the live run: image features, embeddings, positions."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import nn
 
 from secondsight.decoding.cache import CACHE
 from secondsight.trace.keep import Keeper
-from secondsight.trace.parts import PROJECTOR, find
+from secondsight.trace.modules import PROJECTOR, find
 from secondsight.trace.tensors import TensorFacts, summarize
 
 
-class Spine:
-    """Takes note of the first pass of the original view; each part is looked at once.
+class PromptActivations:
+    """Takes note of the first pass of the original view.
 
     Attributes:
         encoded: The vision tower's features, as the projector got them.

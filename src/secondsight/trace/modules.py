@@ -1,4 +1,4 @@
-"""Where models keep their parts; families name them differently."""
+"""Where models keep the modules that a trace looks at; families name them differently."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def language_layers(model: Any) -> Layers | None:
         for child in LAYERS:
             layers = getattr(module, child, None)
             if isinstance(layers, nn.ModuleList):
-                path = ".".join(part for part in (prefix, name, child) if part)
+                path = ".".join(filter(None, (prefix, name, child)))
                 return Layers(path, layers, first_of(module, _NORM))
     return None
 
 
 def first_of(module: nn.Module, names: Sequence[str]) -> nn.Module | None:
-    """A module's own part that has one of these names."""
+    """A module's own child that has one of these names."""
     children = dict(module.named_children())
     return next((children[name] for name in names if name in children), None)
 

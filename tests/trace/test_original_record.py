@@ -1,4 +1,4 @@
-"""The seed document's numbers and the golden ones, read from the JSON form of a live run."""
+"""The original code's own record of a run, and the golden data, against the JSON form."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def as_json(trace: secondsight.trace.Trace) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def recorded(golden_model: secondsight.Model, seed: Path) -> dict[str, Any]:
-    """The seed's photograph and question on the golden checkpoint, sampled as in the seed."""
+    """The record's photograph and question on the golden checkpoint, sampled as there."""
     photograph = seed / "COCO_val2014_000000324158.jpg"
     return as_json(
         golden_model.trace(photograph, QUESTION, max_new_tokens=64, temperature=1.0, layers="all")
@@ -69,7 +69,7 @@ def full_size(golden: Path, seed: Path, tmp_path_factory: pytest.TempPathFactory
     return as_json(model.trace(photograph, QUESTION, max_new_tokens=3, temperature=1.0))
 
 
-def test_prompt_and_ids_are_the_seeds(recorded: dict[str, Any]) -> None:
+def test_prompt_and_ids_are_the_originals(recorded: dict[str, Any]) -> None:
     inference = recorded["inference"]
     assert inference["question"] == QUESTION
     assert inference["prompt"] == PROMPT
@@ -131,7 +131,7 @@ def test_generation_configuration_merges(recorded: dict[str, Any]) -> None:
     assert "max_new_tokens" not in before
     assert {"do_sample": True, "max_new_tokens": 64}.items() <= updated.items()
     assert final["max_length"] == 65 + 64  # positions, as transformers 5 counts
-    assert generation["max_length_ids"] == 114  # ids with one per image, as the seed counts
+    assert generation["max_length_ids"] == 114  # ids with one per image, as the original counts
 
 
 def test_mode_flags_and_special_tokens(recorded: dict[str, Any]) -> None:
@@ -159,12 +159,12 @@ def test_config_is_the_checkpoints(recorded: dict[str, Any]) -> None:
     assert config["context_length"] == 2048
     assert "(0-1): 2 x LlamaDecoderLayer(" in config["modules"]
     assert config["image_processor"]["image_mean"] == [0.48145466, 0.4578275, 0.40821073]
-    whole = config["parts"][-1]
-    assert whole["parameters"] == sum(part["parameters"] for part in config["parts"][:-1])
+    *counts, whole = config["parameters"]
+    assert whole["parameters"] == sum(count["parameters"] for count in counts)
     assert (config["dtype"], config["device"]) == ("float32", "cpu")
 
 
-def test_output_has_the_seeds_form(recorded: dict[str, Any]) -> None:
+def test_output_has_the_originals_form(recorded: dict[str, Any]) -> None:
     output = recorded["output"]
     assert output["sequence"][:50] == IDS
     assert len(output["sequence"]) == 50 + len(output["ids"]) <= 114

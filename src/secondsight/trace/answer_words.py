@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from secondsight.objects.lexicon import coco_lexicon
 from secondsight.objects.mentions import find_mentions
-from secondsight.trace.record import TokenFacts, Word
+from secondsight.trace.token_facts import TokenFacts, Word
 
 _WORD: Final = re.compile(r"\s*\S+|\s+")
 
@@ -42,7 +42,7 @@ def _same_until(one: str, other: str) -> int:
     return min(len(one), len(other))
 
 
-def words(tokens: Sequence[TokenFacts]) -> tuple[Word, ...]:
+def answer_words(tokens: Sequence[TokenFacts]) -> tuple[Word, ...]:
     """The words of the answer, with the objects that they name."""
     text = "".join(token.text for token in tokens)
     spans = []

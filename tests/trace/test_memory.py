@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from pathlib import Path
 
 import psutil
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from secondsight.trace import Trace
-from secondsight.trace.generation import memory
+from secondsight.trace.memory import memory
 
 TABLE = "| 38%   34C    P8    21W /  350W |   17660MiB /  24576MiB | <0% & Default |"
 
@@ -39,6 +40,12 @@ def test_on_a_cpu_it_is_the_process() -> None:
     assert found["process_peak_bytes"] > 2**20
 
 
+def test_without_posix_resource_psutil_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows
+    found = memory(torch.device("cpu"))
+    assert found["process_peak_bytes"] >= found["process_bytes"] * 0.8
+
+
 def test_on_a_gpu_nvidia_smi_is_asked(
     card: torch.device, trace: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,7 +66,7 @@ def test_a_driver_that_does_not_answer_is_left_out(
     card: torch.device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
     nvidia_smi(tmp_path, monkeypatch, script)
-    monkeypatch.setattr("secondsight.trace.generation.PATIENCE", 0.2)
+    monkeypatch.setattr("secondsight.trace.memory.PATIENCE", 0.2)
     assert memory(card)["nvidia_smi"] is None
 
 

@@ -1,4 +1,4 @@
-"""A second reading: the finished answer through the model once per view, with everything shown.
+"""Teacher forcing: the finished answer through the model once per view, with everything shown.
 
 One forward pass over prompt and answer together gives what the loop saw token by token, for all
 tokens at once: attention, hidden states, probabilities. It comes after the answer is written, so
@@ -19,11 +19,11 @@ from secondsight.decoding.rows import next_token_types
 from secondsight.trace.attention import AttentionCollector, attention_shown
 from secondsight.trace.keep import Keeper
 from secondsight.trace.lens import Lens
-from secondsight.trace.parts import language_layers
+from secondsight.trace.modules import language_layers
 
 
-class SecondReading:
-    """Reads prompt and answer again.
+class TeacherForcedPass:
+    """One forward pass over a prompt and the answer that was written.
 
     Args:
         model: The transformers model.
@@ -42,7 +42,7 @@ class SecondReading:
         return slice(first, first + len(self._tokens))
 
     @torch.inference_mode()
-    def read(
+    def run(
         self,
         inputs: Mapping[str, Any],
         *,
@@ -50,7 +50,7 @@ class SecondReading:
         lens: Lens | None = None,
         hidden: tuple[str, Keeper] | None = None,
     ) -> list[float]:
-        """Read one view's prompt and the answer.
+        """Run over one view's prompt and the answer.
 
         Args:
             inputs: The view's inputs, on the model's device.

@@ -11,19 +11,19 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from secondsight.trace.record import Shown
+from secondsight.trace.facts import ReportImage
 
 _WIDEST: Final = 480
 """Longest side of an image in the report, in pixels."""
 
 
-def shown_image(title: str, image: Image.Image, *, widest: int = _WIDEST) -> Shown:
+def shown_image(title: str, image: Image.Image, *, widest: int = _WIDEST) -> ReportImage:
     """An image for the report; its title's size is the true one, the file may be smaller."""
     shown = image
     if max(image.size) > widest:
         shown = image.copy()
         shown.thumbnail((widest, widest), Image.Resampling.BICUBIC)
-    return Shown(title, image.width, image.height, data_uri(shown))
+    return ReportImage(title, image.width, image.height, data_uri(shown))
 
 
 def data_uri(image: Image.Image, *, quality: int = 85) -> str:
