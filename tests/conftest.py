@@ -1,9 +1,10 @@
-"""Golden data from beside the repository, and a tiny random LLaVA made on the spot."""
+"""The recordings' checkpoints, a tiny random LLaVA made on the spot, and what was left out."""
 
 from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from transformers import (
 )
 
 import secondsight
+from golden.recipe import write_checkpoint
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -43,21 +45,63 @@ def _shared(name: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def golden() -> Path:
-    """What the official implementation computed; skips where it is absent."""
-    return _shared("golden")
-
-
-@pytest.fixture(scope="session")
 def seed() -> Path:
     """The seed document's folder; skips where it is absent."""
     return _shared("seed")
 
 
 @pytest.fixture(scope="session")
-def golden_model(golden: Path) -> secondsight.Model:
-    """The golden checkpoint, in the original layout, without a conversion."""
-    return secondsight.load(golden / "ckpt" / "llava-tiny-v1.5", device="cpu", dtype="float32")
+def llama_tokenizer() -> Path:
+    """A folder with Llama's own tokenizer; skips where it is absent."""
+    folder = _shared("golden") / "ckpt" / "llava-tiny-v1.5"
+    if not (folder / "tokenizer.model").is_file():
+        pytest.skip(f"Llama's tokenizer.model is not in {folder}")
+    return folder
+
+
+GoldenModel = Callable[..., secondsight.Model]
+
+
+@pytest.fixture(scope="session")
+def golden_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """``golden_checkpoint("deep")``: a checkpoint of the recordings, in the original layout."""
+    made: dict[str, Path] = {}
+
+    def checkpoint(preset: str = "tiny") -> Path:
+        if preset not in made:
+            made[preset] = write_checkpoint(tmp_path_factory.mktemp("golden"), preset)
+        return made[preset]
+
+    return checkpoint
+
+
+@pytest.fixture(scope="session")
+def golden_model(golden_checkpoint: Callable[[str], Path]) -> GoldenModel:
+    """``golden_model("deep")``: loaded in float32 on the CPU, once. Tests leave it as it was."""
+    loaded: dict[tuple[Any, ...], secondsight.Model] = {}
+
+    def model(name: str = "tiny", **options: Any) -> secondsight.Model:
+        key = (name, *sorted(options.items()))
+        if key not in loaded:
+            folder = golden_checkpoint(name)
+            options = {"device": "cpu", "dtype": "float32", **options}
+            loaded[key] = secondsight.load(folder, **options)
+        return loaded[key]
+
+    return model
+
+
+@pytest.fixture(scope="session")
+def llama_model(
+    golden_checkpoint: Callable[[str], Path], llama_tokenizer: Path
+) -> secondsight.Model:
+    """The tiny checkpoint with Llama's own tokenizer; skips where that is absent."""
+    folder = golden_checkpoint("tiny")
+    own = folder.with_name("llava-tiny-v1.5-llama")
+    shutil.copytree(folder, own, ignore=shutil.ignore_patterns("tokenizer*"), symlinks=True)
+    for file in llama_tokenizer.glob("tokenizer*"):
+        shutil.copy(file, own)
+    return secondsight.load(own, device="cpu", dtype="float32")
 
 
 CORPUS = """

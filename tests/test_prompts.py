@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -20,6 +21,8 @@ from secondsight.prompts import (
     template,
     tokenize_with_images,
 )
+
+GoldenModel = Callable[..., secondsight.Model]
 
 SYSTEM = (
     "A chat between a curious {} and an artificial intelligence assistant. "
@@ -133,14 +136,23 @@ def test_forgeries(model: secondsight.Model, text: str) -> None:
     check_forgery(model, text)
 
 
-@pytest.mark.parametrize("text", FORGERIES)
-def test_forgeries_with_the_original_tokenizer(golden_model: secondsight.Model, text: str) -> None:
-    """Here the id behind a slot is that of <unk>, which no text may reach."""
-    check_forgery(golden_model, text)
-    ids = golden_model.encode(None, f"Is {text} there?")["input_ids"][0].tolist()
+def check_unknown(model: secondsight.Model, text: str) -> None:
+    """Where the id behind a slot is that of <unk>, no text reaches it."""
+    check_forgery(model, text)
+    ids = model.encode(None, f"Is {text} there?")["input_ids"][0].tolist()
     assert 0 not in ids
     assert 2 not in ids
     assert ids.count(1) == 1
+
+
+@pytest.mark.parametrize("text", FORGERIES)
+def test_forgeries_in_the_original_layout(golden_model: GoldenModel, text: str) -> None:
+    check_unknown(golden_model(), text)
+
+
+def test_forgeries_with_llamas_own_tokenizer(llama_model: secondsight.Model) -> None:
+    for text in FORGERIES:
+        check_unknown(llama_model, text)
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30))
@@ -155,10 +167,8 @@ def test_no_text_forges(model: secondsight.Model, text: str) -> None:
     )
 )
 @settings(max_examples=100, deadline=None)
-def test_no_pieces_of_special_names_forge(
-    golden_model: secondsight.Model, parts: list[str]
-) -> None:
-    check_forgery(golden_model, "".join(parts) or "x")
+def test_no_pieces_of_special_names_forge(golden_model: GoldenModel, parts: list[str]) -> None:
+    check_forgery(golden_model(), "".join(parts) or "x")
 
 
 def test_an_added_token_that_is_not_special_cannot_be_forged(tiny_llava: object) -> None:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import secondsight
+from golden.recipe import recorded_hashes
 from secondsight.checkpoints.convert import convert
 from secondsight.checkpoints.sources import tensors
 from secondsight.errors import CheckpointError
@@ -52,16 +53,17 @@ def test_there_and_back(write_original: WriteOriginal, tmp_path: Path, picture: 
     assert len(answers) == 1
 
 
-def test_the_golden_checkpoint_keeps_its_hashes(golden: Path, tmp_path: Path) -> None:
+def test_the_golden_checkpoint_keeps_its_hashes(
+    golden_checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
     """Both ways, every tensor has the recorded hash; the tower's too."""
-    recorded = json.loads((golden / "ckpt" / "tensor_sha256.json").read_text())
-    convert(golden / "ckpt" / "llava-tiny-v1.5", tmp_path / "hf")
+    checkpoint = golden_checkpoint("tiny")
+    convert(checkpoint, tmp_path / "hf")
     convert(tmp_path / "hf", tmp_path / "again")
-    wanted = {name: entry["sha256"] for name, entry in recorded["llava"].items()}
-    assert hashes(tmp_path / "again") == wanted
-    [tower] = [entries for kind, entries in recorded.items() if kind != "llava"]
-    found = hashes(tmp_path / "again" / "clip-tiny-56")
-    assert found == {name: entry["sha256"] for name, entry in tower.items()}
+    language, tower = hashes(tmp_path / "again"), hashes(tmp_path / "again" / "clip-tiny-56")
+    assert language == hashes(checkpoint)
+    assert tower == hashes(checkpoint.parent / "clip-tiny-56")
+    assert recorded_hashes("tiny").items() <= (language | tower).items()
 
 
 def test_from_hugging_face(tiny_llava: Path, tmp_path: Path, picture: Picture) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,8 @@ from PIL import Image, ImageOps
 from transformers import CLIPImageProcessorPil, LlavaConfig
 
 import secondsight
+from golden import recordings
+from golden.recipe import digest, recorded_hashes
 from secondsight.checkpoints.llava import LlavaEncoder, image_processor
 from secondsight.images import open_image, pad_to_square
 from secondsight.prompts import IMAGE_TOKEN_INDEX, Turn, template, tokenize_with_images
@@ -28,55 +29,44 @@ SEED_IDS = [
 """The ids in the seed document."""
 
 QUESTION = "Please describe this image in detail."
-FILES = ("img0_landscape_96x64.png", "img1_portrait_45x80.png")
+GoldenModel = Callable[..., secondsight.Model]
 
 
-@pytest.fixture(scope="module")
-def inputs(golden: Path) -> dict[str, np.ndarray]:
-    return dict(np.load(golden / "decoding" / "inputs.npz"))
+@pytest.fixture
+def inputs() -> dict[str, torch.Tensor]:
+    return recordings.inputs()
 
 
-def test_every_tensor_has_the_recorded_hash(golden: Path, golden_model: secondsight.Model) -> None:
-    recorded = json.loads((golden / "ckpt" / "tensor_sha256.json").read_text())
-    weights = golden_model.hf_model.state_dict()
-    hashes = {
-        name: hashlib.sha256(value.float().contiguous().numpy().tobytes()).hexdigest()
-        for name, value in weights.items()
-    }
-    wanted = [
-        (group, name, entry["sha256"])
-        for group, entries in recorded.items()
-        for name, entry in entries.items()
-        if not name.endswith(("rotary_emb.inv_freq", "position_ids"))
-    ]
-    assert len(wanted) > 50
-    have = sorted(hashes.values())
-    missing = [(group, name) for group, name, digest in wanted if digest not in have]
-    assert not missing
-    assert len(hashes) == len(wanted), "no tensor beyond the recorded ones"
-    embedding = recorded["llava"]["model.embed_tokens.weight"]["sha256"]
-    assert hashes["model.language_model.embed_tokens.weight"] == embedding
-    assert hashes["lm_head.weight"] == recorded["llava"]["lm_head.weight"]["sha256"]
-    query = recorded["llava"]["model.layers.1.self_attn.q_proj.weight"]["sha256"]
-    assert hashes["model.language_model.layers.1.self_attn.q_proj.weight"] == query
+@pytest.fixture
+def model(golden_model: GoldenModel) -> secondsight.Model:
+    return golden_model()
+
+
+def test_every_tensor_has_the_recorded_hash(model: secondsight.Model) -> None:
+    recorded = recorded_hashes("tiny")
+    hashes = {name: digest(value) for name, value in model.hf_model.state_dict().items()}
+    assert len(recorded) > 50
+    assert sorted(hashes.values()) == sorted(recorded.values())
+    assert hashes["lm_head.weight"] == recorded["lm_head.weight"]
+    language = "model.language_model."
+    for name in ("embed_tokens.weight", "layers.1.self_attn.q_proj.weight"):
+        assert hashes[language + name] == recorded["model." + name]
     for place, layer in ((0, "linear_1"), (2, "linear_2")):
-        digest = recorded["llava"][f"model.mm_projector.{place}.weight"]["sha256"]
-        assert hashes[f"model.multi_modal_projector.{layer}.weight"] == digest
+        wanted = recorded[f"model.mm_projector.{place}.weight"]
+        assert hashes[f"model.multi_modal_projector.{layer}.weight"] == wanted
 
 
-def test_logits_range_over_the_checkpoints_vocabulary(golden_model: secondsight.Model) -> None:
-    inputs = golden_model.encode(Image.new("RGB", (60, 40)), QUESTION)
+def test_logits_range_over_the_checkpoints_vocabulary(model: secondsight.Model) -> None:
+    inputs = model.encode(Image.new("RGB", (60, 40)), QUESTION)
     with torch.no_grad():
-        assert golden_model.hf_model(**inputs).logits.shape[-1] == 32000
-    assert golden_model.hf_model.config.text_config.vocab_size == 32000
+        assert model.hf_model(**inputs).logits.shape[-1] == 32000
+    assert model.hf_model.config.text_config.vocab_size == 32000
 
 
 @pytest.mark.parametrize("image", [0, 1])
-def test_features(
-    golden_model: secondsight.Model, inputs: dict[str, np.ndarray], image: int
-) -> None:
-    llava = golden_model.hf_model.model
-    pixels = torch.from_numpy(inputs[f"pixel_values_pad_{image}"])
+def test_features(model: secondsight.Model, inputs: dict[str, torch.Tensor], image: int) -> None:
+    llava = model.hf_model.model
+    pixels = inputs[f"pixel_values_pad_{image}"]
     with torch.no_grad():
         tower = llava.vision_tower(pixels, output_hidden_states=True)
         vision = tower.hidden_states[-2][:, 1:]
@@ -88,45 +78,41 @@ def test_features(
     )
 
 
-def test_input_ids_of_every_recorded_prompt(
-    golden: Path, golden_model: secondsight.Model, inputs: dict[str, np.ndarray]
-) -> None:
-    meta = json.loads((golden / "decoding" / "meta.json").read_text())
-    for number, prompt in enumerate(meta["full_prompts"]):
-        ids = tokenize_with_images(prompt, golden_model.tokenizer)
-        assert ids == inputs[f"input_ids_{number}"][0].tolist()
-    for number, question in enumerate(meta["prompts"]):
+def test_input_ids_of_every_recorded_prompt(model: secondsight.Model) -> None:
+    meta = recordings.meta()
+    for question, prompt, ids in zip(
+        meta["prompts"], meta["full_prompts"], meta["input_ids"], strict=True
+    ):
         rendered = template("llava_v1").render([Turn(question)])
-        assert str(rendered) == meta["full_prompts"][number]
-        ids = tokenize_with_images(rendered, golden_model.tokenizer)
-        assert ids == inputs[f"input_ids_{number}"][0].tolist()
+        assert str(rendered) == prompt
+        assert tokenize_with_images(rendered, model.tokenizer) == ids
 
 
-def test_the_seeds_prompt_gives_the_seeds_50_ids(golden_model: secondsight.Model) -> None:
+def test_the_seeds_prompt_gives_the_seeds_50_ids(model: secondsight.Model) -> None:
     prompt = template("llava_v1").render([Turn(QUESTION)])
-    ids = secondsight.tokenize_with_images(prompt, golden_model.tokenizer)
+    ids = secondsight.tokenize_with_images(prompt, model.tokenizer)
     assert ids == SEED_IDS
     slot = ids.index(IMAGE_TOKEN_INDEX)
     assert (len(ids), slot, len(ids) - slot - 1) == (50, 35, 14)
-    assert secondsight.tokenize_with_images(str(prompt), golden_model.tokenizer) == SEED_IDS
+    assert secondsight.tokenize_with_images(str(prompt), model.tokenizer) == SEED_IDS
 
 
-def test_without_the_image_both_29871_stay(golden_model: secondsight.Model) -> None:
-    ids = golden_model.encode(None, QUESTION)["input_ids"][0].tolist()
+def test_without_the_image_both_29871_stay(model: secondsight.Model) -> None:
+    ids = model.encode(None, QUESTION)["input_ids"][0].tolist()
     assert ids == [token for token in SEED_IDS if token != IMAGE_TOKEN_INDEX]
     assert ids[34:36] == [29871, 29871]
 
 
-def test_encode_puts_a_placeholder_per_patch(golden_model: secondsight.Model) -> None:
-    encoded = golden_model.encode(Image.new("RGB", (60, 40)), QUESTION)
+def test_encode_puts_a_placeholder_per_patch(model: secondsight.Model) -> None:
+    encoded = model.encode(Image.new("RGB", (60, 40)), QUESTION)
     ids = encoded["input_ids"][0].tolist()
-    image = golden_model.hf_model.config.image_token_id
+    image = model.hf_model.config.image_token_id
     assert ids == [*SEED_IDS[:35], *[image] * 16, *SEED_IDS[36:]]
     assert encoded["attention_mask"].tolist() == [[1] * len(ids)]
 
 
 def test_625_positions_for_the_seeds_prompt_at_llavas_size(
-    golden_model: secondsight.Model, tmp_path: Path
+    model: secondsight.Model, tmp_path: Path
 ) -> None:
     config = LlavaConfig(  # 24 x 24 patches, as LLaVA-1.5-7B; no weights are made
         vision_config={"image_size": 336, "patch_size": 14, "model_type": "clip_vision_model"},
@@ -135,7 +121,7 @@ def test_625_positions_for_the_seeds_prompt_at_llavas_size(
         vision_feature_select_strategy="default",
     )
     processor = image_processor(tmp_path, config)
-    encoder = LlavaEncoder(config, golden_model.tokenizer, processor, golden_model.preset)
+    encoder = LlavaEncoder(config, model.tokenizer, processor, model.preset)
     sample = Sample(Image.new("RGB", (500, 334)), QUESTION)
     encoded = encoder.encode(sample)
     assert encoded["input_ids"].shape == (1, 625)
@@ -146,24 +132,22 @@ def test_625_positions_for_the_seeds_prompt_at_llavas_size(
 
 @pytest.mark.parametrize("image", [0, 1])
 def test_pixel_values(
-    golden: Path, golden_model: secondsight.Model, inputs: dict[str, np.ndarray], image: int
+    model: secondsight.Model, inputs: dict[str, torch.Tensor], image: int
 ) -> None:
-    path = golden / "images" / FILES[image]
-    encoded = golden_model.encode(path, QUESTION)["pixel_values"]
+    path = recordings.IMAGES[image]
+    encoded = model.encode(path, QUESTION)["pixel_values"]
     np.testing.assert_allclose(encoded, inputs[f"pixel_values_pad_{image}"], atol=1e-5)
     flipped = ImageOps.mirror(open_image(path))
-    encoded = golden_model.encode(flipped, QUESTION)["pixel_values"]
+    encoded = model.encode(flipped, QUESTION)["pixel_values"]
     np.testing.assert_allclose(encoded, inputs[f"pixel_values_rawflip_pad_{image}"], atol=1e-5)
 
 
 @pytest.mark.parametrize("image", [0, 1])
 def test_pixel_values_without_padding(
-    golden: Path, inputs: dict[str, np.ndarray], image: int
+    golden_model: GoldenModel, inputs: dict[str, torch.Tensor], image: int
 ) -> None:
-    model = secondsight.load(
-        golden / "ckpt" / "llava-tiny-v1.5", device="cpu", preset="ritual-2024"
-    )
-    path = golden / "images" / FILES[image]
+    model = golden_model(preset="ritual-2024")
+    path = recordings.IMAGES[image]
     encoded = model.encode(path, QUESTION)["pixel_values"]
     np.testing.assert_allclose(encoded, inputs[f"pixel_values_nopad_{image}"], atol=1e-5)
     flipped = ImageOps.mirror(open_image(path))
@@ -177,19 +161,19 @@ def test_the_seeds_photograph(seed: Path, padded: bool) -> None:
     processor = CLIPImageProcessorPil(  # CLIP ViT-L/14-336's settings, from the seed document
         size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336}
     )
-    picture = open_image(seed / "COCO_val2014_000000324158.jpg")
-    assert picture.size == (500, 334)
+    image = open_image(seed / "COCO_val2014_000000324158.jpg")
+    assert image.size == (500, 334)
     if padded:
-        picture = pad_to_square(picture, processor.image_mean)
-    pixels = processor(picture, return_tensors="pt")["pixel_values"][0].numpy()
+        image = pad_to_square(image, processor.image_mean)
+    pixels = processor(image, return_tensors="pt")["pixel_values"][0].numpy()
     np.testing.assert_allclose(pixels, want, atol=1e-5)
     if padded:
         np.testing.assert_allclose(pixels[:, 0, 0], [-0.0113, -0.0112, -0.0013], atol=6e-5)
 
 
 @pytest.mark.parametrize("image", [0, 1])
-def test_noise(inputs: dict[str, np.ndarray], image: int) -> None:
-    pixels = torch.from_numpy(inputs[f"pixel_values_pad_{image}"])
+def test_noise(inputs: dict[str, torch.Tensor], image: int) -> None:
+    pixels = inputs[f"pixel_values_pad_{image}"]
     steps = {500: f"images_neg_noise500_seed1234_{image}"}
     if image == 0:
         steps |= {step: f"images_neg_noise{step}_seed1234_img0" for step in (0, 1, 999)}
@@ -200,7 +184,7 @@ def test_noise(inputs: dict[str, np.ndarray], image: int) -> None:
         np.testing.assert_allclose(add_diffusion_noise(pixels, step), inputs[name], atol=1e-6)
 
 
-def test_diffusion_coefficients(inputs: dict[str, np.ndarray]) -> None:
+def test_diffusion_coefficients(inputs: dict[str, torch.Tensor]) -> None:
     kept, noise = diffusion_coefficients()
     np.testing.assert_allclose(kept, inputs["vcd_sqrt_alphas_bar"], atol=1e-6)
     np.testing.assert_allclose(noise, inputs["vcd_sqrt_one_minus_alphas_bar"], atol=1e-6)

@@ -7,42 +7,33 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 import secondsight
+from golden import recordings
 from secondsight.checkpoints.verify import activations, corners, reference, verify
 from secondsight.errors import CheckpointError, UnsupportedError
 
 Picture = Callable[..., Image.Image]
 
 
-def recorded(golden: Path) -> dict[str, Any]:
-    """A reference of the golden checkpoint's numbers, for its first picture and prompt."""
-    inputs = np.load(golden / "decoding" / "inputs.npz")
-    meta = json.loads((golden / "decoding" / "meta.json").read_text())
+def recorded() -> dict[str, Any]:
+    """A reference of the golden checkpoint's numbers, for its first image and prompt."""
+    inputs, meta = recordings.inputs(), recordings.meta()
 
-    def entry(tensor: np.ndarray) -> dict[str, Any]:
-        values = torch.from_numpy(tensor[0])
-        return {"shape": list(values.shape), "corners": corners(values).tolist()}
+    def entry(tensor: torch.Tensor) -> dict[str, Any]:
+        return {"shape": list(tensor[0].shape), "corners": corners(tensor[0]).tolist()}
 
-    question = "Please describe this image in detail."
-    ids = next(
-        inputs[name].reshape(-1).tolist()
-        for name in sorted(inputs.files)
-        if name.startswith("input_ids") and inputs[name].size == 50
-    )
-    assert meta
     return {
         "name": "the golden checkpoint",
-        "image": str(golden / "images" / "img0_landscape_96x64.png"),
+        "image": str(recordings.IMAGES[0]),
         "image_size": [96, 64],
-        "question": question,
+        "question": meta["prompts"][0],
         "config": {"text_config.hidden_size": 64, "vision_config.image_size": 56},
-        "ids": ids,
+        "ids": meta["input_ids"][0],
         "tolerance": {"absolute": 1e-3, "relative": 0.0},
         "tensors": {
             "pixel_values": entry(inputs["pixel_values_pad_0"]),
@@ -53,13 +44,13 @@ def recorded(golden: Path) -> dict[str, Any]:
     }
 
 
-def test_the_golden_checkpoint_passes(golden: Path, golden_model: secondsight.Model) -> None:
-    checks = verify(golden_model, recorded(golden))
+def test_the_golden_checkpoint_passes(golden_model: Callable[..., secondsight.Model]) -> None:
+    checks = verify(golden_model(), recorded())
     assert [check for check in checks if not check.passed] == []
     assert len(checks) == 2 + 1 + 4 + 3
 
 
-def test_the_command(golden: Path, tmp_path: Path) -> None:
+def test_the_command(golden_checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
     import typer
 
     from secondsight.cli.verify import verify as command
@@ -67,12 +58,12 @@ def test_the_command(golden: Path, tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(command)
     file = tmp_path / "golden.json"
-    file.write_text(json.dumps(recorded(golden)))
-    checkpoint = str(golden / "ckpt" / "llava-tiny-v1.5")
+    file.write_text(json.dumps(recorded()))
+    checkpoint = str(golden_checkpoint("tiny"))
     good = CliRunner().invoke(app, [checkpoint, "--reference", str(file), "--device", "cpu"])
     assert good.exit_code == 0, good.output
     assert "FAIL" not in good.output
-    changed = recorded(golden)
+    changed = recorded()
     changed["tensors"]["vision_features"]["corners"][0][0] += 0.1
     file.write_text(json.dumps(changed))
     bad = CliRunner().invoke(app, [checkpoint, "--reference", str(file), "--json"])

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 import secondsight
+from golden import recordings
 
 QUESTION = "Please describe this image in detail."
 PROMPT = (
@@ -34,18 +37,28 @@ def as_json(trace: secondsight.trace.Trace) -> dict[str, Any]:
     return json.loads(trace.to_json())
 
 
+GoldenModel = Callable[..., secondsight.Model]
+
+
 @pytest.fixture(scope="module")
-def recorded(golden_model: secondsight.Model, seed: Path) -> dict[str, Any]:
-    """The record's photograph and question on the golden checkpoint, sampled as there."""
-    photograph = seed / "COCO_val2014_000000324158.jpg"
+def landscape(picture: Callable[..., Image.Image]) -> Image.Image:
+    """An image of the reference photograph's size."""
+    return picture(0, (500, 334))
+
+
+@pytest.fixture(scope="module")
+def recorded(golden_model: GoldenModel, landscape: Image.Image) -> dict[str, Any]:
+    """The reference question on the golden checkpoint, sampled at temperature 1."""
     return as_json(
-        golden_model.trace(photograph, QUESTION, max_new_tokens=64, temperature=1.0, layers="all")
+        golden_model().trace(landscape, QUESTION, max_new_tokens=64, temperature=1.0, layers="all")
     )
 
 
 @pytest.fixture(scope="module")
-def full_size(golden: Path, seed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The same on a LLaVA with CLIP's 336 pixels, few and narrow layers, random weights."""
+def llava_336(
+    golden_checkpoint: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> secondsight.Model:
+    """A LLaVA with CLIP's 336 pixels, few and narrow layers, random weights."""
     folder = tmp_path_factory.mktemp("llava-336")
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(
@@ -61,12 +74,16 @@ def full_size(golden: Path, seed: Path, tmp_path_factory: pytest.TempPathFactory
     )  # fmt: skip
     torch.manual_seed(0)
     LlavaForConditionalGeneration(config).save_pretrained(folder)
-    original = golden / "ckpt" / "llava-tiny-v1.5"
+    original = golden_checkpoint("tiny")
     for name in ("tokenizer.model", "tokenizer_config.json", "special_tokens_map.json"):
         (folder / name).symlink_to(original / name)
-    model = secondsight.load(folder, device="cpu")
-    photograph = seed / "COCO_val2014_000000324158.jpg"
-    return as_json(model.trace(photograph, QUESTION, max_new_tokens=3, temperature=1.0))
+    return secondsight.load(folder, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def full_size(llava_336: secondsight.Model, landscape: Image.Image) -> dict[str, Any]:
+    """The reference question on the LLaVA with 336 pixels."""
+    return as_json(llava_336.trace(landscape, QUESTION, max_new_tokens=3, temperature=1.0))
 
 
 def test_prompt_and_ids_are_the_originals(recorded: dict[str, Any]) -> None:
@@ -91,7 +108,7 @@ def test_conversation_before_and_after(recorded: dict[str, Any]) -> None:
     assert conversation["separator"] == " "
 
 
-def test_the_photograph_and_its_pixels(full_size: dict[str, Any], seed: Path) -> None:
+def test_the_image_is_padded_to_a_square(full_size: dict[str, Any]) -> None:
     inference = full_size["inference"]
     assert inference["image_size"] == [500, 334]
     sizes = [(image["width"], image["height"]) for image in inference["images"]]
@@ -100,6 +117,11 @@ def test_the_photograph_and_its_pixels(full_size: dict[str, Any], seed: Path) ->
     assert pixels["shape"] == [1, 3, 336, 336]
     assert [round(channel[0][0], 4) for channel in pixels["corners"]] == PADDING
     assert [round(channel[-1][-1], 4) for channel in pixels["corners"]] == PADDING
+
+
+def test_the_photographs_pixels(llava_336: secondsight.Model, seed: Path) -> None:
+    photograph = seed / "COCO_val2014_000000324158.jpg"
+    pixels = as_json(llava_336.trace(photograph, QUESTION, max_new_tokens=1))["inference"]["pixels"]
     truth = np.load(seed / "pixel_values_324158.npz")["padded"]
     assert pixels["low"] == pytest.approx(truth.min(), abs=1e-5)
     assert pixels["high"] == pytest.approx(truth.max(), abs=1e-5)
@@ -196,14 +218,9 @@ def test_flow_goes_from_pixels_to_logits(recorded: dict[str, Any]) -> None:
     assert decoded["inputs"]["hidden_states"] == "(1, 1, 64) float32"
 
 
-def test_features_and_tokens_are_the_golden_ones(
-    golden_model: secondsight.Model, golden: Path
-) -> None:
-    meta = json.loads((golden / "decoding" / "meta.json").read_text())
-    arrays = np.load(golden / "decoding" / "inputs.npz")
-    run = np.load(golden / "decoding" / "regular_p0_i0_greedy.npz")
-    picture = golden / "images" / "img0_landscape_96x64.png"
-    record = as_json(golden_model.trace(picture, meta["prompts"][0], max_new_tokens=24))
+def test_features_and_tokens_are_the_golden_ones(golden_model: GoldenModel) -> None:
+    arrays, run = recordings.inputs(), recordings.runs("decoding", "regular")[0]
+    record = as_json(golden_model().trace(run.image_file, run.question, max_new_tokens=24))
     for name, truth in (
         ("pixels", arrays["pixel_values_pad_0"]),
         ("encoded", arrays["vision_features_0"]),
@@ -213,9 +230,9 @@ def test_features_and_tokens_are_the_golden_ones(
         assert facts["shape"] == list(truth.shape)
         corners = np.array(facts["corners"])
         edge = [0, 1, 2, -3, -2, -1]
-        wanted = np.squeeze(truth[0])[..., edge, :][..., edge]
+        wanted = truth[0].squeeze().numpy()[..., edge, :][..., edge]
         np.testing.assert_allclose(corners, wanted, atol=2e-4)
-    assert record["output"]["ids"] == run["tokens"].tolist()
+    assert record["output"]["ids"] == run.tokens
     for step, token in enumerate(record["tokens"]):
         assert token["probability"] == pytest.approx(float(run["prob_chosen"][step]), abs=1e-4)
         [view] = token["views"]
@@ -226,14 +243,12 @@ def test_features_and_tokens_are_the_golden_ones(
 
 
 @pytest.mark.parametrize("method", ["vcd", "m3id", "ritual"])
-def test_cutoff_and_plausible_are_the_golden_ones(
-    golden_model: secondsight.Model, golden: Path, method: str
-) -> None:
-    meta = json.loads((golden / "decoding" / "meta.json").read_text())
-    run = np.load(golden / "decoding" / f"{method}_p0_i0_greedy.npz")
-    picture = golden / "images" / "img0_landscape_96x64.png"
+def test_cutoff_and_plausible_are_the_golden_ones(golden_model: GoldenModel, method: str) -> None:
+    run = recordings.runs("decoding", method)[0]
     record = as_json(
-        golden_model.trace(picture, meta["prompts"][0], method, max_new_tokens=2, attentions=False)
+        golden_model().trace(
+            run.image_file, run.question, method, max_new_tokens=2, attentions=False
+        )
     )
     first = record["tokens"][0]  # depends on the original view alone
     assert first["cutoff"] == pytest.approx(float(run["cutoff"][0]), abs=2e-4)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -209,25 +208,3 @@ def test_a_folder_cannot_be_kept_to(
 ) -> None:
     with pytest.raises(secondsight.UserError, match="folder"):
         model.trace(photograph, QUESTION, keep=tmp_path)
-
-
-@pytest.mark.slow  # it measures time
-def test_recording_costs_at_most_three_times(golden_model: secondsight.Model, seed: Path) -> None:
-    """Processor time, so that a busy machine does not matter, of the best of three runs."""
-    photograph = seed / "COCO_val2014_000000324158.jpg"
-    question = "Please describe this image in detail."
-
-    def seconds(run: object) -> float:
-        times = []
-        for _ in range(3):
-            golden_model.prefixes.clear()
-            start = time.process_time()
-            run()  # type: ignore[operator]
-            times.append(time.process_time() - start)
-        return min(times)
-
-    plain = seconds(lambda: golden_model.answer(photograph, question, "vcd", max_new_tokens=64))
-    traced = seconds(
-        lambda: golden_model.trace(photograph, question, "vcd", max_new_tokens=64, attentions=False)
-    )
-    assert traced <= 3 * plain
