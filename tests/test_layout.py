@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secondsight.decoding.layout import PromptLayout, prompt_layout
+from secondsight.layout import PromptLayout, prompt_layout
 
 
 @given(st.lists(st.sampled_from([7, 9]), max_size=30))
