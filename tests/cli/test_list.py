@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from secondsight import Model, QuestionError
-from secondsight.cli.answers import AnswersFile
+from secondsight.answers_file import AnswersFile
 
 SHORT = ("--max-new-tokens", 6, "--method", "ritual")
 

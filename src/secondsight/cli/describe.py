@@ -118,11 +118,11 @@ def describe(
     if batch_size < 1:
         raise UserError(f"--batch-size must be at least 1, not {batch_size}.")
 
-    from secondsight.cli.answers import AnswersFile
+    from secondsight.cli.answers import list_answers
     from secondsight.cli.listing import answer_list, read_list
 
     entries = read_list(listed, question)
-    with AnswersFile(out) as answers:
+    with list_answers(out) as answers:
         chosen = _method(method, plugin)
         loaded = loading.load()
         failed = answer_list(loaded, entries, answers, chosen, settings, batch_size)

@@ -23,8 +23,10 @@ from rich.progress import (
 from rich.text import Text
 
 from secondsight.answer import Answer
-from secondsight.cli.answers import AnswersFile, Key, settings_of
+from secondsight.answers_file import AnswersFile
+from secondsight.cli.answers import Key, settings_of
 from secondsight.cli.output import say, stderr
+from secondsight.code_identity import code_hash
 from secondsight.errors import ImageError, QuestionError, UserError
 from secondsight.sample import Sample
 from secondsight.settings import Settings
@@ -106,7 +108,7 @@ def _source(name: str, folder: Path) -> str:
 def answer_list(
     model: Model,
     entries: Sequence[Entry],
-    answers: AnswersFile,
+    answers: AnswersFile[Key],
     method: Method,
     settings: Settings,
     batch_size: int,
@@ -123,7 +125,7 @@ def answer_list(
         UserError: The file's answers were made with other settings, or it cannot be written.
         typer.Exit: Interrupted by the user.
     """
-    _refuse_other_settings(answers, _settings(model, method, settings))
+    answers.require(_settings(model, method, settings))
     _refuse_other_question(answers, entries)
     missing = _not_done(entries, answers.done)
     before = len(entries) - len(missing)
@@ -140,10 +142,9 @@ def answer_list(
                     answers.append(records)
                     bar.advance(task, len(records))
     except KeyboardInterrupt:
-        finished = before + answers.written - len(reasons)
         say(
-            f"Interrupted: {finished} of {len(entries)} answers are in {answers.path}. "
-            "Run the same command again to continue."
+            f"Interrupted: {before + answers.answered} of {len(entries)} answers are in "
+            f"{answers.path}. Run the same command again to continue."
         )
         raise typer.Exit(INTERRUPTED) from None
     _report(answers, len(entries), before, reasons)
@@ -169,7 +170,7 @@ def _records(
         samples = [one for one in outcomes if isinstance(one, Sample)]
         for place, answer in zip(places, _answers(model, samples, method, settings), strict=True):
             outcomes[place] = answer
-    return [_record(batch[place].key, outcomes[place]) for place in sorted(wanted)]
+    return [_record(batch[place].key, outcomes[place], method) for place in sorted(wanted)]
 
 
 def _answers(
@@ -185,14 +186,17 @@ def _answers(
     return [one for sample in samples for one in _answers(model, [sample], method, settings)]
 
 
-def _record(key: Key, outcome: Answer | UserError | Sample) -> dict[str, Any]:
+def _record(key: Key, outcome: Answer | UserError | Sample, method: Method) -> dict[str, Any]:
     asked = {"image": key.image, "question": key.question, "id": key.id}
     if isinstance(outcome, Answer):
         return {
             **asked,
             "text": outcome.text,
             "finish_reason": outcome.finish_reason,
-            "provenance": dict(outcome.provenance),
+            "provenance": {
+                **outcome.provenance,
+                "method": {**outcome.provenance["method"], **_code(method)},
+            },
         }
     return {**asked, "error": str(outcome)}
 
@@ -218,28 +222,20 @@ def _settings(model: Model, method: Method, settings: Settings) -> dict[str, Any
             "revision": model.revision,
             "dtype": str(model.hf_model.dtype).removeprefix("torch."),
             "preset": model.preset.name,
-            "method": {"spec": method.spec},
+            "method": {"spec": method.spec, **_code(method)},
             "seed": chosen.pop("seed"),
             "settings": {**chosen, "stop": list(settings.stop)},
         }
     )
 
 
-def _refuse_other_settings(answers: AnswersFile, here: Mapping[str, Any]) -> None:
-    for there in answers.made_with:
-        differing = [
-            f"{name} ({there.get(name)!r} there, {here.get(name)!r} here)"
-            for name in {**there, **here}
-            if there.get(name) != here.get(name)
-        ]
-        if differing:
-            raise UserError(
-                f"{str(answers.path)!r} has answers made with other settings: "
-                f"{', '.join(differing)}. Choose another --out, or repeat those settings."
-            )
+def _code(method: Method) -> dict[str, Any]:
+    """Whose code the method is, where it does not come with secondsight."""
+    code = code_hash(type(method))
+    return {} if code is None else {"code_sha256": code}
 
 
-def _refuse_other_question(answers: AnswersFile, entries: Sequence[Entry]) -> None:
+def _refuse_other_question(answers: AnswersFile[Key], entries: Sequence[Entry]) -> None:
     """Else a changed ``--question`` would answer a whole list again, into the same file."""
     asked = {(entry.key.image, entry.key.id): entry.key.question for entry in entries}
     here = {entry.key for entry in entries}
@@ -252,7 +248,7 @@ def _refuse_other_question(answers: AnswersFile, entries: Sequence[Entry]) -> No
             )
 
 
-def _report(answers: AnswersFile, total: int, before: int, reasons: Sequence[str]) -> None:
+def _report(answers: AnswersFile[Key], total: int, before: int, reasons: Sequence[str]) -> None:
     kept = f" ({before} from before)" if before else ""
     say(f"{total - len(reasons)} of {total} answered{kept}: {answers.path}")
     if reasons:
