@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test lint slow clean
+.PHONY: demo test lint slow package clean
 
 demo: $(VENV)/installed
 	$(BIN)/secondsight compare
@@ -14,6 +14,10 @@ test: $(VENV)/installed-dev lint
 
 slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow
+
+# The wheel and the sdist, built, and the wheel installed where the sources are not.
+package: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m slow tests/test_packaging.py
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -50,6 +50,26 @@ def test_importing_is_quiet_and_touches_no_network() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_our_own_code_is_warned_of_nothing() -> None:
+    code = """
+import importlib, pkgutil, warnings
+
+warnings.filterwarnings("error", module=r"secondsight(\\.|$)")
+import secondsight
+
+for module in pkgutil.walk_packages(secondsight.__path__, "secondsight."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error::SyntaxWarning", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def blocks() -> list[tuple[str, str]]:
     """The Python examples of README and docs that say they can be run: ``python runnable``."""
     found = []
