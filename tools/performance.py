@@ -1,8 +1,8 @@
 """Measure what docs/performance.md shows, and write it there: ``python tools/performance.py``.
 
-Every part replaces its own section of the page, between ``<!-- part -->`` and ``<!-- end -->``;
-the bundled model's also draws docs/performance.svg. On two free cores: bundled 2 minutes, 1b about
-20, 7b about 10 (and 18 GiB of memory). Name the parts that are wanted: ``bundled 1b 7b``.
+Each section of the page, between ``<!-- name -->`` and ``<!-- end -->``, is replaced by what was
+measured; the bundled model's also draws docs/performance.svg. On two free cores: bundled 2 minutes,
+1b about 20, 7b about 10 (and 18 GiB of memory). Name the sections: ``bundled 1b 7b``.
 """
 
 from __future__ import annotations
@@ -21,26 +21,28 @@ from secondsight.profiling.report import about, columns, floors, plot, rows
 
 DOCS: Final = Path(__file__).resolve().parents[1] / "docs"
 
-Bar = tuple[str, float, float, bool]
+Target = tuple[str, float, float, bool]
 """What is asked for, the limit, what was measured, and whether less is better."""
 
 
 def main() -> None:
-    """Measure the parts that were named."""
+    """Measure the sections that were named."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["bundled", "1b"])
+    parser.add_argument("sections", nargs="*", default=["bundled", "1b"])
     parser.add_argument("--repeats", type=int, default=3)
     asked = parser.parse_args()
-    if unknown := set(asked.parts) - set(PARTS):
-        parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    for part in asked.parts:
-        text = PARTS[part](asked.repeats)
+    if unknown := set(asked.sections) - set(SECTIONS):
+        parser.error(
+            f"there is no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}"
+        )
+    for name in asked.sections:
+        text = SECTIONS[name](asked.repeats)
         page = DOCS / "performance.md"
-        section = re.compile(rf"(<!-- {part} -->\n).*?(<!-- end -->)", re.DOTALL)
+        section = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
         old = page.read_text(encoding="utf-8")
         place = section.search(old)
         if place is None:
-            raise SystemExit(f"docs/performance.md has no section for {part}.")
+            raise SystemExit(f"docs/performance.md has no section for {name}.")
         page.write_text(old[: place.end(1)] + text + old[place.start(2) :], encoding="utf-8")
         print(text)
 
@@ -48,9 +50,9 @@ def main() -> None:
 def bundled(repeats: int) -> str:
     """The bundled model on the picture that ships with it, by every scheme."""
     model = secondsight.load(device="cpu")
-    with Image.open(secondsight.demo_image()) as picture:
+    with Image.open(secondsight.demo_image()) as image:
         result = run(
-            model, repeats=2 * repeats + 1, warmup=2, picture=picture.convert("RGB"), progress=print
+            model, repeats=2 * repeats + 1, warmup=2, image=image.convert("RGB"), progress=print
         )
     plot(result, DOCS / "performance.svg")
     regular, loop = (found(result, "regular", scheme) for scheme in ("regular", "loop"))
@@ -92,11 +94,11 @@ def one_billion(repeats: int) -> str:
     )
     limits = {"ritual": 1.20, "ritual+vcd": 1.35, "m3id": 1.15}
     auto = {method: found(captions, method, "auto") for method in methods}
-    bars: list[Bar] = [
+    targets: list[Target] = [
         (f"{method}: time per token, x regular", limits[method], one.token_ratio or 0, True)
         for method, one in auto.items()
     ]
-    bars += [
+    targets += [
         (f"{method}: caption, x floor", 1.10, one.floor_ratio or 0, True)
         for method, one in auto.items()
     ]
@@ -104,8 +106,10 @@ def one_billion(repeats: int) -> str:
         ours = found(questions, method, scheme).per_second
         for other, limit in (("naive", 3.0), ("regular", 1.5)):
             base = found(questions, method if other == "naive" else "regular", other).per_second
-            bars.append((f"{method}, {scheme}: questions/s, x {other}", limit, ours / base, False))
-    return section(captions, bars[:6]) + section(questions, bars[6:])
+            targets.append(
+                (f"{method}, {scheme}: questions/s, x {other}", limit, ours / base, False)
+            )
+    return section(captions, targets[:6]) + section(questions, targets[6:])
 
 
 def seven_billion(_: int) -> str:
@@ -146,15 +150,15 @@ def rate(one: Measurement) -> float:
     return one.per_token or 0.0
 
 
-def section(result: Result, bars: Sequence[Bar]) -> str:
-    """A result as Markdown: what was measured on, tables, floors, bars."""
-    parts = [f"{about(result)}; median of {result.repeats}.\n"]
+def section(result: Result, targets: Sequence[Target]) -> str:
+    """A result as Markdown: what was measured on, tables, floors, targets."""
+    lines = [f"{about(result)}; median of {result.repeats}.\n"]
     for workload in dict.fromkeys(one.workload for one in result.measurements):
         unit = f"{result.tokens} tokens" if workload == "caption" else f"{result.questions} asked"
-        parts.append(f"**{workload}**, {unit}\n")
-        parts.append(table(columns(workload), rows(result, workload)))
+        lines.append(f"**{workload}**, {unit}\n")
+        lines.append(table(columns(workload), rows(result, workload)))
     if result.floors:
-        parts.append("\n".join(f"- {line}" for line in floors(result)) + "\n")
+        lines.append("\n".join(f"- {line}" for line in floors(result)) + "\n")
     judged = [
         [
             what,
@@ -162,10 +166,10 @@ def section(result: Result, bars: Sequence[Bar]) -> str:
             f"{value:.2f}",
             "met" if (value <= limit if less else value >= limit) else "missed",
         ]
-        for what, limit, value, less in bars
+        for what, limit, value, less in targets
     ]
-    parts.append(table(["bar", "asked", "measured", ""], judged))
-    return "\n".join(parts)
+    lines.append(table(["target", "asked", "measured", ""], judged))
+    return "\n".join(lines)
 
 
 def table(names: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -174,7 +178,7 @@ def table(names: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in (names, rule, *lines))
 
 
-PARTS: Final[dict[str, Callable[[int], str]]] = {
+SECTIONS: Final[dict[str, Callable[[int], str]]] = {
     "bundled": bundled,
     "1b": one_billion,
     "7b": seven_billion,

@@ -79,9 +79,9 @@ def bench(
 
     from secondsight.methods import split
     from secondsight.profiling import run
-    from secondsight.profiling.measure import SCHEMES
     from secondsight.profiling.report import about, floors, table
     from secondsight.profiling.report import plot as draw
+    from secondsight.profiling.run import SCHEMES
 
     chosen = split(methods)
     if plot is not None:

@@ -13,8 +13,8 @@ from secondsight.inference.model import Model
 from secondsight.sample import Sample
 
 
-def leads(model: Model, samples: Sequence[Sample], tokens: int) -> torch.Tensor:
-    """By how much the best logit leads at every step of regular greedy answers.
+def top_margins(model: Model, samples: Sequence[Sample], tokens: int) -> torch.Tensor:
+    """The margin of the best logit over the second at every step of regular greedy answers.
 
     Args:
         model: The model.
@@ -38,14 +38,14 @@ def leads(model: Model, samples: Sequence[Sample], tokens: int) -> torch.Tensor:
     return torch.cat(found)
 
 
-def set_confidence(model: Model, leads: torch.Tensor, single: float, beta: float = 0.1) -> None:
+def set_confidence(model: Model, margins: torch.Tensor, single: float, beta: float = 0.1) -> None:
     """Scale the logits so that a single token is plausible at this share of the steps measured.
 
     Regular greedy answers stay what they are, since the best logit stays the best.
 
     Args:
         model: A model of random weights.
-        leads: What `leads` measured.
+        margins: What `top_margins` measured.
         single: The share, as nearly as so many steps allow.
         beta: The plausibility that it is about.
 
@@ -56,7 +56,7 @@ def set_confidence(model: Model, leads: torch.Tensor, single: float, beta: float
         raise UserError(f"The share of single tokens must be between 0 and 1, not {single}.")
     if not isinstance(model.hf_model, LlavaForConditionalGeneration):
         raise UserError("Only the confidence of random weights can be set.")
-    ordered = torch.cat([leads.sort(descending=True).values, leads.new_zeros(1)])
-    count = round(single * len(leads))
+    ordered = torch.cat([margins.sort(descending=True).values, margins.new_zeros(1)])
+    count = round(single * len(margins))
     between = ordered[max(count - 1, 0) : count + 1].mean().item()
     model.hf_model.model.language_model.norm.weight.data.mul_(-math.log(beta) / between)

@@ -27,7 +27,7 @@ class Clock(StoppingCriteria):
 
 
 @dataclass(frozen=True)
-class Reading:
+class Timing:
     """One run.
 
     Attributes:
@@ -49,7 +49,7 @@ class Reading:
     answer: list[int]
 
 
-def read(model: PreTrainedModel, task: Callable[[Clock], torch.Tensor], prompt: int) -> Reading:
+def timed(model: PreTrainedModel, task: Callable[[Clock], torch.Tensor], prompt: int) -> Timing:
     """Run a task once.
 
     Args:
@@ -63,7 +63,7 @@ def read(model: PreTrainedModel, task: Callable[[Clock], torch.Tensor], prompt: 
         ids = task(clock)
         seconds = time.perf_counter() - start
     later = clock.times[-1] - clock.times[0]
-    return Reading(
+    return Timing(
         seconds=seconds,
         first_token=clock.times[0] - start,
         per_token=later / max(len(clock.times) - 1, 1),

@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 
 from secondsight.extras import needed
-from secondsight.profiling.measure import Measurement, Result
+from secondsight.profiling.results import Measurement, Result
 
 
 def table(result: Result, workload: str) -> Table:

@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 from secondsight import Sample
 from secondsight.errors import UserError
 from secondsight.profiling import random_model, run
-from secondsight.profiling.confidence import leads, set_confidence
-from secondsight.profiling.measure import OBJECTS, _ratio, photograph
+from secondsight.profiling.confidence import set_confidence, top_margins
+from secondsight.profiling.plan import paired_ratio
 from secondsight.profiling.report import columns, floors, plot, table
 from secondsight.profiling.report import rows as cells
+from secondsight.profiling.run import OBJECTS, random_image
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def test_forwards_are_those_of_the_scheme(result):
 
 
 def test_ratios_are_paired():
-    assert _ratio([2.0, 30.0, 4.0], [1.0, 10.0, 2.0]) == 2.0
+    assert paired_ratio([2.0, 30.0, 4.0], [1.0, 10.0, 2.0]) == 2.0
 
 
 def test_regular_is_its_own_measure(result):
@@ -92,13 +93,13 @@ def test_confidence_of_random_weights_is_as_asked(single):
 
 
 def test_confidence_is_set_to_what_was_measured(tiny):
-    samples = [Sample(photograph(), f"Is there a {name}?") for name in OBJECTS]
-    set_confidence(tiny, leads(tiny, samples, 1), 0.7)
+    samples = [Sample(random_image(), f"Is there a {name}?") for name in OBJECTS]
+    set_confidence(tiny, top_margins(tiny, samples, 1), 0.7)
     answers = tiny.answer_batch(samples, "apc", max_new_tokens=1, evidence=True)
     assert sum(answer.evidence[0].plausible == 1 for answer in answers) == 7
     before = [answer.ids for answer in tiny.answer_batch(samples, max_new_tokens=5)]
-    set_confidence(tiny, leads(tiny, samples, 5), 0.3)
-    assert leads(tiny, samples, 5).gt(math.log(10)).float().mean() == pytest.approx(0.3)
+    set_confidence(tiny, top_margins(tiny, samples, 5), 0.3)
+    assert top_margins(tiny, samples, 5).gt(math.log(10)).float().mean() == pytest.approx(0.3)
     assert [answer.ids for answer in tiny.answer_batch(samples, max_new_tokens=5)] == before
     with pytest.raises(UserError, match="between 0 and 1"):
         set_confidence(tiny, torch.ones(3), 1.5)

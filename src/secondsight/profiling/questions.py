@@ -1,0 +1,102 @@
+"""Yes/no questions: many short answers on one image, where prompts and batches count."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+
+from secondsight.decoding.sampling import generator
+from secondsight.inference.model import Model
+from secondsight.methods import Method, create
+from secondsight.profiling import schemes
+from secondsight.profiling.meter import Clock, counted, peak_memory
+from secondsight.profiling.plan import REGULAR, Key, Plan, paired_ratio
+from secondsight.profiling.results import Measurement
+from secondsight.sample import Sample
+
+
+def measure_questions(plan: Plan, samples: Sequence[Sample], tokens: int) -> list[Measurement]:
+    """Time questions on one image by every method and scheme.
+
+    Args:
+        plan: What is timed, and how often.
+        samples: The questions.
+        tokens: Tokens per answer.
+    """
+    model = plan.model
+    tasks: dict[Key, Callable[[], object]] = {
+        REGULAR: partial(_one_by_one, model, create("regular"), samples, tokens)
+    }
+    for method in plan.methods:
+        if "naive" in plan.schemes:
+            tasks[method.spec, "naive"] = partial(_one_by_one, model, method, samples, tokens)
+        if "auto" in plan.schemes:
+            for scheme, share in (("auto", False), ("auto, shared views", True)):
+                tasks[method.spec, scheme] = partial(
+                    model.answer_batch,
+                    samples,
+                    method,
+                    max_new_tokens=tokens,
+                    batch_size=len(samples),
+                    share_views=share,
+                )
+    seconds: dict[Key, list[float]] = {key: [] for key in tasks}
+    costs: dict[Key, tuple[int, int]] = {}
+    for repeat, key in plan.stages("yes/no", tasks):
+        model.prefixes.clear()
+        with counted(model.hf_model) as count, peak_memory(model.hf_model.device) as peak:
+            start = time.perf_counter()
+            tasks[key]()
+            took = time.perf_counter() - start
+        if repeat >= 0:
+            seconds[key].append(took)
+            costs[key] = (count[0], max(peak[0], costs.get(key, (0, 0))[1]))
+    single = _single_first(model, samples)
+    base = seconds[REGULAR]
+    return [
+        Measurement(
+            workload="yes/no",
+            method=key[0],
+            scheme=key[1],
+            seconds=statistics.median(taken),
+            spread=(min(taken), max(taken)),
+            ratio=paired_ratio(taken, base),
+            per_token=None,
+            token_ratio=None,
+            floor_ratio=None,
+            first_token=None,
+            per_second=len(samples) / statistics.median(taken),
+            forwards=costs[key][0],
+            peak_bytes=costs[key][1],
+            single=single,
+        )
+        for key, taken in seconds.items()
+    ]
+
+
+def _one_by_one(
+    model: Model, method: Method, samples: Sequence[Sample], tokens: int
+) -> list[torch.Tensor]:
+    """Every question on its own: regular by ``generate``, others by the naive two passes."""
+    answers = []
+    for sample in samples:
+        opened = sample.opened()
+        draws = generator(0)
+        views = [model.encode_sample(view.apply(opened, draws)) for view in method.views(opened)]
+        clock = Clock()
+        if len(views) == 1:
+            answers.append(schemes.regular(model, views, tokens, clock))
+        else:
+            answers.append(schemes.naive(model, views, tokens, clock, method))
+    return answers
+
+
+def _single_first(model: Model, samples: Sequence[Sample]) -> float:
+    """Share of the questions whose first token is alone plausible."""
+    answers = model.answer_batch(samples, "apc", max_new_tokens=1, evidence=True)
+    counts = [answer.evidence[0].plausible for answer in answers if answer.evidence]
+    return sum(count == 1 for count in counts) / max(len(counts), 1)
