@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import io
+import os
 import socket
 import struct
+import sys
 import threading
+import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +22,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from secondsight import ImageError
-from secondsight.images import MAX_DOWNLOAD, open_image, pad_to_square
+from secondsight import ImageError, images
+from secondsight.fetching import FetchPolicy
+from secondsight.images import WEB_FORMATS, Limits, data_url_bytes, open_image, pad_to_square
+
+MAX_DOWNLOAD = FetchPolicy().max_bytes
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -341,3 +349,232 @@ def test_padding_against_the_slow_way(width: int, height: int) -> None:
             colour = values[y - top, x - left] if inside else [122, 116, 104]
             want[y, x] = colour
     assert pixels(pad_to_square(Image.fromarray(values), mean)).tolist() == want.tolist()
+
+
+def test_a_file_object_is_read_from_its_beginning(photo: Image.Image, tmp_path: Path) -> None:
+    data = encoded(photo)
+    written = io.BytesIO()
+    photo.save(written, "PNG")  # its position is at the end, as after any save
+    path = tmp_path / "photo.png"
+    path.write_bytes(data)
+    with path.open("rb") as file, path.open("rb", buffering=0) as raw:
+        for source in (io.BytesIO(data), written, file, raw, bytearray(data), memoryview(data)):
+            assert pixels(open_image(source)).tolist() == pixels(photo).tolist()
+
+
+@pytest.mark.parametrize("form", ["base64", "unpadded", "url-safe", "wrapped", "percent", "plain"])
+def test_data_urls(photo: Image.Image, form: str) -> None:
+    data = encoded(photo)
+    text = base64.b64encode(data).decode()
+    url = {
+        "base64": "data:image/png;base64," + text,
+        "unpadded": "data:;base64," + text.rstrip("="),
+        "url-safe": "DATA:image/png;charset=x;BASE64," + text.translate({43: "-", 47: "_"}),
+        "wrapped": "data:image/png;base64," + "\r\n".join(text[n : n + 76] for n in
+                                                          range(0, len(text), 76)),
+        "percent": "data:image/png;base64," + text.replace("+", "%2B").replace("=", "%3D"),
+        "plain": "data:image/png," + "".join(f"%{byte:02x}" for byte in data),
+    }[form]  # fmt: skip
+    assert data_url_bytes(url) == data
+    assert pixels(open_image(url)).tolist() == pixels(photo).tolist()
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("data:", "has no data"),
+        ("data:image/png;base64", "has no data"),
+        ("data:image/png;base64,", "it is empty"),
+        ("data:image/png;base64,!!!!", "cannot be decoded"),
+        ("data:image/png;base64,\u00e4", "cannot be decoded"),
+        ("data:image/png;base64,A", "cannot be decoded"),
+        ("data:image/png;base64,\udcff", "cannot be decoded"),
+        ("data:text/plain,hello", "not an image"),
+        ("data:image/svg+xml,<svg/>", "an SVG drawing"),
+    ],
+)
+def test_data_urls_that_do_not_do(url: str, words: str) -> None:
+    with pytest.raises(ImageError, match=words) as caught:
+        open_image(url)
+    assert len(str(caught.value)) < 300
+
+
+def test_a_data_url_is_measured_before_it_is_decoded() -> None:
+    for url in ("data:;base64," + "A" * 2000, "data:," + "%41" * 2000, "data:," + "A" * 1500):
+        with pytest.raises(ImageError, match="more than"):
+            data_url_bytes(url, 1000)
+    assert len(data_url_bytes("data:;base64," + "A" * 1332, 1000)) == 999
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ImageError, match="is a pipe"):
+        open_image(tmp_path / "pipe.png")
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(tmp_path / "socket"))
+        with pytest.raises(ImageError, match="is a socket"):
+            open_image(tmp_path / "socket")
+    for device in ("/dev/zero", "/dev/null", "/dev/tty"):
+        with pytest.raises(ImageError, match="is a device"):
+            open_image(device)
+
+
+def test_an_endless_file_is_refused_by_its_size(tmp_path: Path, photo: Image.Image) -> None:
+    path = tmp_path / "endless.png"
+    with path.open("wb") as file:
+        file.truncate(30 * 2**30)  # takes no place on the disk
+    with pytest.raises(ImageError, match="larger than 256 MB"):
+        open_image(path)
+    photo.save(path, "PNG")
+    size = path.stat().st_size
+    assert open_image(path, Limits(max_bytes=size)).size == photo.size
+    with pytest.raises(ImageError, match="is larger than"):
+        open_image(path, Limits(max_bytes=size - 1))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_file_of_the_kernels_that_has_no_size() -> None:
+    with pytest.raises(ImageError, match="not an image"):
+        open_image("/proc/self/status")
+
+
+def test_names_that_name_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, words in (
+        ("", "path is empty"),
+        ("a\0b.png", "cannot be read"),
+        ("\ud800.png", "cannot be read"),
+        ("\udcff.png", "no image file"),
+        ("~nobody-there/x.png", "cannot be read"),
+        ("ftp://host/x.png", "only http, https and data URLs"),
+        ("s3://bucket/x.png", "only http, https and data URLs"),
+        ("x" * 100_000, "cannot be read"),
+    ):
+        with pytest.raises(ImageError, match=words) as caught:
+            open_image(name)
+        assert len(str(caught.value)) < 600
+    monkeypatch.chdir(tmp_path)
+    Path("~nobody-there.png").write_bytes(encoded(Image.new("RGB", (2, 3))))
+    assert open_image("~nobody-there.png").size == (2, 3)
+    assert open_image((tmp_path / "~nobody-there.png").as_uri()).size == (2, 3)
+
+
+def one_colour(kind: str, mode: str, size: tuple[int, int]) -> bytes:
+    return encoded(Image.new(mode, size), kind)
+
+
+def test_a_small_file_does_not_unpack_into_a_large_image() -> None:
+    bomb = one_colour("PNG", "1", (10_000, 10_000))
+    assert len(bomb) < 15_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageError, match="10000 x 10000 pixels"):
+            open_image(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert open_image(one_colour("PNG", "1", (4000, 4000))).size == (4000, 4000)
+
+
+def test_slow_decoders_get_small_images_alone() -> None:
+    with pytest.raises(ImageError, match="slow to decode"):
+        open_image(b"qoif" + struct.pack(">IIBB", 2001, 2000, 3, 0) + b"\xfd" * 64_000)
+    assert open_image(one_colour("QOI", "RGB", (30, 20))).size == (30, 20)
+
+
+def test_a_jpeg_is_not_painted_without_end(photo: Image.Image) -> None:
+    data = encoded(photo, "JPEG", progressive=True)
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    with pytest.raises(ImageError, match="scans"):
+        open_image(data[:-2] + scan * 1000 + data[-2:])
+
+
+def test_an_icon_does_not_hide_a_larger_image() -> None:
+    small = encoded(Image.new("RGB", (16, 16)), "PNG")
+    icon = encoded(Image.new("RGB", (16, 16)), "ICO", sizes=[(16, 16)])
+    place = icon.index(b"\x89PNG")
+    large = encoded(Image.new("1", (10_000, 10_000)), "PNG")
+    forged = bytearray(icon[:place] + large)
+    struct.pack_into("<I", forged, 14, len(large))
+    assert open_image(icon).size == open_image(small).size
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageError, match="10000 x 10000 pixels"):
+            open_image(bytes(forged))
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PDF"])
+def test_no_other_program_is_started(
+    photo: Image.Image, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encoded(photo, kind)
+    (tmp_path / "gs").write_text("#!/bin/sh\ntouch $0.ran\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ImageError, match=r"PostScript|PDF document"):
+        open_image(data)
+    if kind == "EPS":
+        with pytest.raises(ImageError, match="is not run"):
+            open_image(Image.open(io.BytesIO(data)))
+    assert not (tmp_path / "gs.ran").exists()
+
+
+@pytest.mark.parametrize("error", [IndexError("x"), struct.error("x"), RuntimeError("x"),
+                                   KeyError("x"), RecursionError("x"), ZeroDivisionError("x"),
+                                   AssertionError()])  # fmt: skip
+def test_whatever_a_decoder_raises(
+    photo: Image.Image, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: object) -> None:
+        raise error
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
+    with pytest.raises(ImageError, match="damaged or cut off"):
+        open_image(encoded(photo))
+
+
+def test_no_memory_is_said(photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
+    with pytest.raises(ImageError, match="more memory than there is"):
+        open_image(encoded(photo))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "F", "I;16"])
+def test_strips_change_nothing(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    rgba = Image.fromarray(rng.integers(0, 256, (40, 30, 4), dtype=np.uint8))
+    if mode == "I;16":
+        image = Image.fromarray(rng.integers(0, 65536, (40, 30)).astype(np.uint16))
+    elif mode == "P":
+        image = rgba.convert("RGB").quantize(7)
+        image.info["transparency"] = 3
+    else:
+        image = rgba.convert(mode) if mode in ("LA", "RGBA") else rgba.convert("RGB").convert(mode)
+    whole = pixels(open_image(image)).tolist()
+    monkeypatch.setattr(images, "_STRIP_PIXELS", 7 * 30)
+    assert pixels(open_image(image)).tolist() == whole
+
+
+def test_one_lazy_image_in_many_threads(photo: Image.Image) -> None:
+    data = encoded(photo.resize((400, 300)))
+    want = pixels(open_image(data))
+    for _ in range(5):
+        lazy = Image.open(io.BytesIO(data))
+        with ThreadPoolExecutor(8) as pool:
+            for opened in pool.map(open_image, [lazy] * 8):
+                assert np.array_equal(pixels(opened), want)
+
+
+def test_formats_may_be_narrowed(photo: Image.Image) -> None:
+    web = Limits(max_pixels=1000, formats=WEB_FORMATS)
+    assert open_image(encoded(photo, "PNG"), web).size == photo.size
+    with pytest.raises(ImageError, match="not an image that can be read"):
+        open_image(encoded(photo, "TIFF"), web)
+    with pytest.raises(ImageError, match="at most 1,000"):
+        open_image(encoded(photo.resize((40, 30))), web)

@@ -5,14 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-import torch
 from PIL import Image
 
-from secondsight.errors import ImageError
-from secondsight.images import Images, ImageSource, open_image
+from secondsight.errors import ImageError, QuestionError
+from secondsight.images import Images, open_image
 from secondsight.prompts import Turn
+from secondsight.sources import as_sources
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["LONGEST_TEXT", "Sample", "as_sources", "check_text"]
+
+LONGEST_TEXT: Final = 1_000_000
+"""The longest question that is looked at, in characters: no model's context holds more."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +28,10 @@ class Sample:
     """A question and what it is about: one image, several, or none.
 
     Attributes:
-        image: The image; several, in the order in which they are shown; None for a question
-            without one.
+        image: The image (whatever `secondsight.sources.ImageSource` names); several, in the order
+            in which they are shown; None for a question without one. What is given is gone
+            through once, here: what stays is a path, a URL, bytes or a PIL image, or a tuple of
+            them.
         question: The question.
         id: Names the sample; its random numbers come from the run's seed and this name, so they
             do not depend on the batch that it lands in.
@@ -33,6 +43,9 @@ class Sample:
         pixel_filter: Applied to the normalised pixel values (float32, any shape) by the model's
             encoder; set by views that act on pixels, such as VCD's noise.
         drawn: What a view drew for this sample, in words, for the provenance.
+
+    Raises:
+        ImageError: What is given as an image is none.
     """
 
     image: Images
@@ -43,6 +56,32 @@ class Sample:
     places: tuple[int, ...] = ()
     pixel_filter: Callable[[torch.Tensor], torch.Tensor] | None = None
     drawn: str | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        sources = as_sources(self.image)
+        one = len(sources) == 1
+        object.__setattr__(self, "image", sources[0] if one else sources or None)
+
+    def checked(self) -> Sample:
+        """The sample itself, if its texts can be asked.
+
+        Raises:
+            QuestionError: The question is empty or too long, or a text is none.
+        """
+        check_text(self.question, "The question")
+        if not self.question.strip():
+            raise QuestionError("The question is empty. Ask something about the image.")
+        if self.system is not None:
+            check_text(self.system, "The system text")
+        for turn in self.history:
+            if not isinstance(turn, Turn):
+                raise QuestionError(
+                    "The history holds secondsight.Turn(question, answer) objects, not "
+                    f"{type(turn).__name__}."
+                )
+            check_text(turn.question, "An earlier question")
+            check_text(turn.answer, "An earlier answer")
+        return self
 
     def opened(self) -> Sample:
         """The same sample with its images opened as 8-bit RGB.
@@ -103,10 +142,21 @@ class Sample:
         return f"content {self.digest} {said!r} {self.question}{more}"
 
 
-def as_sources(images: Images) -> tuple[ImageSource, ...]:
-    """One image, several or none, as a tuple."""
-    if images is None:
-        return ()
-    if isinstance(images, str | Path | bytes | Image.Image):
-        return (images,)
-    return tuple(images)
+def check_text(text: object, what: str) -> None:
+    """Refuse what a tokenizer could not read, before one is asked.
+
+    Args:
+        text: What was given.
+        what: What it is, for the message: ``The question``.
+
+    Raises:
+        QuestionError: It is no text, holds halves of characters, or is endless.
+    """
+    if not isinstance(text, str):
+        raise QuestionError(f"{what} must be text, not {type(text).__name__}.")
+    if len(text) > LONGEST_TEXT:
+        raise QuestionError(
+            f"{what} has {len(text):,} characters; at most {LONGEST_TEXT:,} are read."
+        )
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise QuestionError(f"{what} holds bytes that are no text. Write it in UTF-8.")

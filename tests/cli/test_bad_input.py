@@ -46,6 +46,7 @@ def huge() -> bytes:
 
 def test_pictures(run, tmp_path: Path, pictures) -> None:
     [good] = pictures(1)
+    (tmp_path / "empty").mkdir()
     (tmp_path / "text.png").write_text("not a picture")
     (tmp_path / "cut.png").write_bytes(good.read_bytes()[:200])
     (tmp_path / "huge.png").write_bytes(huge())
@@ -54,10 +55,13 @@ def test_pictures(run, tmp_path: Path, pictures) -> None:
         ("text.png", "is not an image"),
         ("cut.png", "damaged or cut off"),
         ("huge.png", "too many pixels"),
-        (".", "is a folder"),
+        ("empty", "holds no image files"),
+        ("*.jpg", "No file matches"),
     ):
-        for verb in ("describe", "compare"):
-            refused(run(verb, tmp_path / name), tmp_path / name, reason)
+        if name not in ("empty", "*.jpg"):
+            refused(run("compare", tmp_path / name), tmp_path / name, reason)
+        refused(run("describe", tmp_path / name), tmp_path / name, reason)
+    refused(run("compare", tmp_path), tmp_path, "is a folder")
 
 
 @pytest.fixture(scope="module")

@@ -110,12 +110,11 @@ def compare(
     )
     options.checked_question(question)
     from secondsight.cli.plugins import load_plugins
-    from secondsight.images import open_image
 
     load_plugins(plugin or ())
     chosen = chosen_methods(methods, controls)
     names = naming.named(images, no_image)
-    opened = [open_image(name) for name in names]
+    opened = naming.opened(names)
     loaded = loading.load()
     loaded.answer(opened, question, max_new_tokens=1)  # else the first method pays for warming up
     rows: list[Row] = []

@@ -105,7 +105,7 @@ def describe(
     )
     options.checked_question(question)
     if listed is None and out is None:
-        names = naming.named(images, no_image)
+        names = naming.named(images, no_image, folders=True)
         asks = [names] if together or no_image else [[name] for name in names]
         _describe(asks, question, _method(method, plugin), settings, loading, as_json)
         return
@@ -147,17 +147,16 @@ def _describe(
     as_json: bool,
 ) -> None:
     """Answer about each image; one that cannot be used does not stop the others."""
-    from secondsight.images import open_image
-
     # A single one is opened now, so that a mistake shows before a large model is loaded.
-    opened = [open_image(name) for name in asks[0]] if len(asks) == 1 else None
+    opened = naming.opened(asks[0]) if len(asks) == 1 else None
     loaded = loading.load()
     failed = False
     for place, names in enumerate(asks):
         if len(asks) > 1 and not as_json:
             typer.echo(f"{'' if place == 0 else chr(10)}{names[0]}")
         try:
-            _answer(loaded, names, opened or list(names), question, method, settings, as_json)
+            images = opened or naming.opened(names)
+            _answer(loaded, names, images, question, method, settings, as_json)
         except ImageError as error:
             if len(asks) == 1:
                 raise

@@ -49,7 +49,7 @@ class Entry:
     @property
     def sample(self) -> Sample:
         """The line as a sample; its images not opened yet."""
-        return Sample(self.sources, self.key.question, id=self.key.id)
+        return Sample(self.sources or None, self.key.question, id=self.key.id)
 
 
 def read_list(path: Path, question: str) -> list[Entry]:

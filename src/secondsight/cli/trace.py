@@ -121,7 +121,6 @@ def trace(
 
     from secondsight.cli.plugins import load_plugins
     from secondsight.files import check_writable, write_text
-    from secondsight.images import open_image
     from secondsight.methods import create
 
     check_writable(target)
@@ -132,7 +131,7 @@ def trace(
     load_plugins(plugin or ())
     chosen = create(method)
     # Opened now, so that a mistake shows before a large model is loaded.
-    opened = [open_image(name) for name in naming.named(images, no_image)]
+    opened = naming.opened(naming.named(images, no_image))
     loaded = loading.load()
     record = loaded.trace(
         opened,
