@@ -11,6 +11,7 @@ import pytest
 
 import secondsight
 from secondsight import extras
+from support import process
 
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONAL = sorted({module for modules in extras.EXTRAS.values() for module in modules})
@@ -20,9 +21,7 @@ CLI = BLOCKED + "from secondsight.cli import main\nsys.argv[0] = 'secondsight'\n
 
 def python(code: str, *args: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Runs code in an interpreter that has none of the optional packages."""
-    return subprocess.run(
-        [sys.executable, "-c", code, *args], cwd=cwd, capture_output=True, text=True, check=False
-    )
+    return process.run([sys.executable, "-c", code, *args], cwd=cwd)
 
 
 def test_the_names_are_those_of_the_package() -> None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
 import sys
 from importlib import resources
-from pathlib import Path
 
 import pytest
 
 import secondsight
-
-ROOT = Path(__file__).resolve().parents[1]
+from support import process
 
 
 def test_every_public_name_is_there() -> None:
@@ -25,8 +21,7 @@ def test_every_public_name_is_there() -> None:
 
 
 def test_python_runs_the_package_as_the_command_line() -> None:
-    command = [sys.executable, "-m", "secondsight", "--version"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = process.run([sys.executable, "-m", "secondsight", "--version"])
     assert secondsight.__version__ in done.stdout
 
 
@@ -41,12 +36,7 @@ def test_types_are_shipped() -> None:
 
 def test_importing_is_quiet_and_touches_no_network() -> None:
     code = "import socket; socket.socket.connect = None; from secondsight import *; load"
-    done = subprocess.run(
-        [sys.executable, "-W", "error::SyntaxWarning", "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = process.run([sys.executable, "-W", "error::SyntaxWarning", "-c", code])
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -61,49 +51,5 @@ for module in pkgutil.walk_packages(secondsight.__path__, "secondsight."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
 """
-    done = subprocess.run(
-        [sys.executable, "-W", "error::SyntaxWarning", "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = process.run([sys.executable, "-W", "error::SyntaxWarning", "-c", code])
     assert done.returncode == 0, done.stderr
-
-
-def blocks() -> list[tuple[str, str]]:
-    """The Python examples of README and docs that say they can be run: ``python runnable``."""
-    found = []
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))):
-        if path.is_file():
-            text = path.read_text(encoding="utf-8")
-            for match in re.finditer(r"```python([^\n]*)\n(.*?)```", text, re.DOTALL):
-                if "runnable" in match[1]:
-                    found.append(
-                        (f"{path.name}:{text[: match.start()].count(chr(10)) + 1}", match[2])
-                    )
-    return found
-
-
-@pytest.mark.parametrize("example", blocks(), ids=lambda example: example[0])
-def test_examples_run(example: tuple[str, str], tmp_path: Path) -> None:
-    from secondsight.checkpoints.loading import bundled_folder
-
-    if not (bundled_folder() / "model.safetensors").is_file():
-        pytest.skip("the bundled model is not there yet (training/ makes it)")
-    done = subprocess.run(
-        [sys.executable, "-c", example[1]],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.parametrize("path", ["README.md", "docs"])
-def test_python_examples_are_at_least_python(path: str) -> None:
-    files = [ROOT / path] if path.endswith(".md") else sorted((ROOT / path).glob("**/*.md"))
-    for file in files:
-        if file.is_file():
-            for code in re.findall(r"```python[^\n]*\n(.*?)```", file.read_text(), re.DOTALL):
-                compile(code, str(file), "exec")

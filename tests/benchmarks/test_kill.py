@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from support import process
+
 RUN = """
 import sys, time
 sys.path.insert(0, {tests!r})
@@ -28,9 +30,9 @@ evaluate("pope", model=Slow(), source=Source(dataset="stickers", limit=8), seeds
 """
 
 
-def start(out: Path) -> subprocess.Popen[bytes]:
+def start(out: Path) -> subprocess.Popen[str]:
     code = RUN.format(tests=str(Path(__file__).parent), out=str(out))
-    return subprocess.Popen([sys.executable, "-c", code])
+    return process.start([sys.executable, "-c", code], stdout=None, stderr=None)
 
 
 def sorted_lines(out: Path) -> list[bytes]:
@@ -44,14 +46,14 @@ def test_kill_nine_again_and_again_changes_nothing(tmp_path: Path) -> None:
     assert start(whole).wait() == 0
     total = len(sorted_lines(whole))
     for share in (0.05, 0.3, 0.31, 0.8):
-        process = start(torn)
+        child = start(torn)
         answers = torn / "answers.jsonl"
-        while process.poll() is None:
+        while child.poll() is None:
             if answers.exists() and answers.read_bytes().count(b"\n") >= share * total:
-                os.kill(process.pid, signal.SIGKILL)
+                os.kill(child.pid, signal.SIGKILL)
                 break
             time.sleep(0.01)
-        process.wait()
+        child.wait()
     # As if the kill had also torn the last line.
     content = answers.read_bytes()
     answers.write_bytes(content[:-7])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from secondsight.cli.main import app
+from support import process
 
 MAIN = "from secondsight.cli import main; main()"
 
@@ -46,12 +46,7 @@ def start() -> Callable[..., subprocess.Popen[str]]:
     """Starts ``secondsight`` as a process of its own."""
 
     def start(*args: Any, **options: Any) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", MAIN, *map(str, args)],
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
-        )
+        return process.start([sys.executable, "-c", MAIN, *args], **options)
 
     return start
 

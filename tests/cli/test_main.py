@@ -1,13 +1,13 @@
 """The root command: help, version, and ends that are not the verbs' own."""
 
 import os
-import subprocess
 import sys
 
 import pytest
 
 import secondsight
 from secondsight.cli.verbs import VERBS, Verbs
+from support import process as children
 
 EXISTING = [verb for verb in VERBS if verb.exists]
 
@@ -45,10 +45,8 @@ def test_help_is_quick_because_it_imports_no_torch() -> None:
         "    assert CliRunner().invoke(app, args).exit_code == 0\n"
         "print([name for name in ('torch', 'transformers', 'numpy') if name in sys.modules])\n"
     )
-    out = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout
-    assert out.strip() == "[]"
+    done = children.run([sys.executable, "-c", code])
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
 
 
 def test_version(run) -> None:

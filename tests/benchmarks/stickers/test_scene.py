@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
 import sys
 from dataclasses import asdict
 
@@ -25,6 +23,7 @@ from secondsight.benchmarks.stickers import (
     render,
 )
 from secondsight.benchmarks.stickers.catalog import ICONS
+from support import process
 
 SPLITS = ("train", "val", "test", "conflict", "hard")
 
@@ -55,11 +54,8 @@ def digest() -> str:
 
 
 def test_other_process_and_hash_seed_draw_the_same_bytes() -> None:
-    environment = {**os.environ, "PYTHONHASHSEED": "12345"}
-    done = subprocess.run(
-        [sys.executable, "-c", DIGEST], env=environment, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == digest()
+    done = process.run([sys.executable, "-c", DIGEST], env={"PYTHONHASHSEED": "12345"})
+    assert done.stdout.strip() == digest(), done.stderr
 
 
 def test_order_of_drawing_does_not_matter() -> None:
