@@ -1,4 +1,4 @@
-"""The public names, the type marker, and the README's own examples."""
+"""The public names, the type marker, and what importing does."""
 
 from __future__ import annotations
 
