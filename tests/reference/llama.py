@@ -98,7 +98,16 @@ class Llama:
         value = heads("v", self.groups).repeat_interleave(times, dim=0)
         scores = query @ key.transpose(1, 2) / math.sqrt(query.shape[-1])
         hidden = torch.ones(length, length, dtype=torch.bool).triu(1)
-        return scores.masked_fill(hidden, -math.inf).softmax(dim=-1), value
+        scores = self.edited(scores, layer).masked_fill(hidden, -math.inf)
+        return scores.softmax(dim=-1), value
+
+    def edited(self, scores: Tensor, layer: int) -> Tensor:
+        """Attention scores, (heads, queries, keys), before the mask; for edits to override."""
+        return scores
+
+    def steered(self, x: Tensor, layer: int) -> Tensor:
+        """A feed-forward part's output; for edits to override."""
+        return x
 
     @torch.no_grad()
     def run(self, embeddings: Tensor) -> Pass:
@@ -112,7 +121,8 @@ class Llama:
             found.attention.append(weights)
             found.values.append(values)
             x = x + self.out((weights @ values).transpose(0, 1), layer)
-            x = x + self.mlp(self.norm(x, f"layers.{layer}.post_attention_layernorm.weight"), layer)
+            inner = self.norm(x, f"layers.{layer}.post_attention_layernorm.weight")
+            x = x + self.steered(self.mlp(inner, layer), layer)
             found.hidden.append(x)
         found.hidden[-1] = self.final_norm(x)
         return found
