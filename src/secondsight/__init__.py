@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from secondsight import methods, presets
-    from secondsight.answer import Answer, TokenEvidence
+    from secondsight.answer import Answer, TokenEvidence, TokenUpdate
     from secondsight.checkpoints import load
     from secondsight.decoding import decode
     from secondsight.errors import (
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         UserError,
     )
     from secondsight.images import demo_image, demo_picture
-    from secondsight.inference import Model, Stream
+    from secondsight.inference import Model, Stream, Ticket
     from secondsight.methods import (
         M3ID,
         VCD,
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
         register,
     )
     from secondsight.prompts import Turn, tokenize_with_images
+    from secondsight.request import Request
     from secondsight.sample import Sample
+    from secondsight.settings import Settings
 
     __version__: str
 
@@ -52,14 +54,18 @@ __all__ = [
     "Plausibility",
     "QuestionError",
     "Regular",
+    "Request",
     "Ritual",
     "RitualM3ID",
     "RitualPlus",
     "RitualVCD",
     "Sample",
+    "Settings",
     "Sharpened",
     "Stream",
+    "Ticket",
     "TokenEvidence",
+    "TokenUpdate",
     "Turn",
     "UnsupportedError",
     "UserError",
@@ -77,7 +83,7 @@ __all__ = [
 _SUBMODULES = ("methods", "presets")
 
 _HOMES = {
-    "answer": ("Answer", "TokenEvidence"),
+    "answer": ("Answer", "TokenEvidence", "TokenUpdate"),
     "checkpoints": ("load",),
     "decoding": ("decode",),
     "errors": (
@@ -104,9 +110,11 @@ _HOMES = {
         "Sharpened",
         "register",
     ),
-    "inference": ("Model", "Stream"),
+    "inference": ("Model", "Stream", "Ticket"),
     "prompts": ("Turn", "tokenize_with_images"),
+    "request": ("Request",),
     "sample": ("Sample",),
+    "settings": ("Settings",),
 }
 
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

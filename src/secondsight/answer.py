@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-FinishReason = Literal["eos", "length", "stop"]
-"""Why an answer ended: by itself, at the length limit, or at a stop string."""
+FinishReason = Literal["eos", "length", "stop", "cancelled"]
+"""Why an answer ended: by itself, at the length limit, at a stop string, or at somebody's word."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,33 @@ class TokenEvidence:
 
 
 @dataclass(frozen=True)
+class TokenUpdate:
+    """One token of an answer that is being written.
+
+    Attributes:
+        index: How many tokens were before it.
+        id: The token's id; None on an update that only ends the answer.
+        text: What became readable with it; never part of a stop string. Joined they are the
+            answer's text.
+        finish_reason: Why the answer ended with it; None while it goes on.
+    """
+
+    index: int
+    id: int | None
+    text: str
+    finish_reason: FinishReason | None
+
+
+@dataclass(frozen=True)
 class Answer:
     """An answer and where it came from.
 
     Attributes:
         text: The answer.
         ids: Its token ids, without the end-of-sequence token.
-        finish_reason: ``eos``, ``length`` or ``stop``.
-        timings: Seconds: ``encode`` (images and prompts of all views), ``generate`` (the batch
-            that the answer was written in), ``first_token`` (until its first token).
+        finish_reason: ``eos``, ``length``, ``stop`` or ``cancelled``.
+        timings: Seconds: ``encode`` (images and prompts of all views), ``generate`` (from
+            its place in the queue to its end), ``first_token`` (until its first token).
         provenance: Everything needed to run it again: model, method with all its parameters, what
             the views drew, seed, settings, versions.
         evidence: One entry per token of `ids`, if it was asked for.

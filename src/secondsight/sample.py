@@ -43,6 +43,7 @@ class Sample:
         pixel_filter: Applied to the normalised pixel values (float32, any shape) by the model's
             encoder; set by views that act on pixels, such as VCD's noise.
         drawn: What a view drew for this sample, in words, for the provenance.
+        reply: What the model replied when the method asked it something before the answer.
 
     Raises:
         ImageError: What is given as an image is none.
@@ -56,6 +57,7 @@ class Sample:
     places: tuple[int, ...] = ()
     pixel_filter: Callable[[torch.Tensor], torch.Tensor] | None = None
     drawn: str | None = field(default=None, compare=False)
+    reply: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         sources = as_sources(self.image)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final, TypedDict
 
-from secondsight.errors import UserError
+from secondsight.errors import UserError, nearest
 
 _COLDEST: Final = 1e-6
 """Scores divided by less may not be finite; here already only the best token is ever drawn."""
@@ -69,7 +70,33 @@ class Settings:
         }
 
 
-def as_stops(stop: str | list[str] | tuple[str, ...] | None) -> tuple[str, ...]:
+class SettingsOptions(TypedDict, total=False):
+    """`Settings` as keyword arguments; `stop` may be one string or several."""
+
+    max_new_tokens: int
+    temperature: float
+    top_p: float
+    top_k: int | None
+    repetition_penalty: float
+    stop: str | Sequence[str] | None
+    seed: int
+
+
+def settings_from(options: SettingsOptions) -> Settings:
+    """Settings from keyword arguments.
+
+    Raises:
+        UserError: A name that no setting has, or a value that cannot be used.
+    """
+    known = [one.name for one in fields(Settings)]
+    for name in options:
+        if name not in known:
+            raise UserError(f"There is no setting {name!r}.{nearest(name, known)}")
+    values: dict[str, Any] = {**options, "stop": as_stops(options.get("stop"))}
+    return Settings(**values)
+
+
+def as_stops(stop: str | Sequence[str] | None) -> tuple[str, ...]:
     """Stop strings as a tuple."""
     if stop is None:
         return ()

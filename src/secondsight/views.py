@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Final, Protocol, runtime_checkable
+from typing import ClassVar, Final, Protocol, runtime_checkable
 
 import torch
 from PIL import Image
@@ -18,7 +18,10 @@ from secondsight.sample import Sample
 
 @runtime_checkable
 class View(Protocol):
-    """What one branch of a method sees of a sample."""
+    """What one branch of a method sees of a sample.
+
+    A view whose class says ``draws = False`` draws no random numbers; see `draws`.
+    """
 
     @property
     def name(self) -> str:
@@ -38,11 +41,17 @@ class View(Protocol):
         ...
 
 
+def draws(view: View) -> bool:
+    """Whether a view draws random numbers, so that another seed may give another view."""
+    return bool(getattr(view, "draws", True))
+
+
 @dataclass(frozen=True)
 class Original:
     """The sample as it is."""
 
     name: str = "original"
+    draws: ClassVar[bool] = False
 
     def apply(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Return the sample itself."""
@@ -97,6 +106,7 @@ class Transformed:
 
     transform: str = "random"
     name: str = "transformed"
+    draws: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         known = ("random", *TRANSFORMS)
@@ -175,6 +185,7 @@ class Noised:
 
     step: int = 500
     name: str = "noised"
+    draws: ClassVar[bool] = True
 
     def apply(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Add the noise as a filter on the pixels; the draw is fixed here, once.
@@ -197,6 +208,7 @@ class NoImage:
     """The prompt without the image: the template stays, the slot goes (arXiv 2403.14003)."""
 
     name: str = "no image"
+    draws: ClassVar[bool] = False
 
     def apply(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Take the image away."""
@@ -213,6 +225,7 @@ class DisturbedInstruction:
 
     prefix: str = "You are a confused object detector."
     name: str = "disturbed instruction"
+    draws: ClassVar[bool] = False
 
     def apply(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Put the prefix before the question."""

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import secondsight
-from secondsight.decoding.cache import masks_pay
+from secondsight.decoding.transformers5 import masks_pay
 
 
 @pytest.mark.parametrize("checkpoint", ["tiny_llava", "tiny_llava_mha"])

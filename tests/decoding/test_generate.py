@@ -20,8 +20,8 @@ from transformers.generation.streamers import BaseStreamer
 
 import secondsight
 from secondsight import UnsupportedError
-from secondsight.decoding.cache import CACHE
 from secondsight.decoding.collate import join, padding_id
+from secondsight.decoding.transformers5 import CACHE
 
 TOKENS = 16
 

@@ -87,7 +87,7 @@ def test_logits_scores_and_kept_sets(golden_model: GoldenModel, run: Run) -> Non
     if "cutoff" not in run:
         np.testing.assert_allclose(have, run["scores_top"], atol=8e-4)
         return
-    branch = torch.stack([step.logits[1].flatten() for step in steps]).numpy()
+    branch = torch.stack([step.logits[1] for step in steps]).numpy()
     np.testing.assert_allclose(np.take_along_axis(branch, top, 1), run["branch_top"], atol=2e-4)
     np.testing.assert_allclose(branch[:, probes], run["branch_probe"], atol=2e-4)
     np.testing.assert_allclose(_lse(branch), run["branch_lse"], atol=2e-4)

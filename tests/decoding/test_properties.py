@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from PIL import Image
 
 import secondsight
 from secondsight import Answer, Sample
-from secondsight.decoding.generation import Generation
+from secondsight.decoding.rows import Pool
 from secondsight.decoding.sampling import derive_seed, draw, generator
 
 TOKENS = 8
@@ -172,15 +173,18 @@ def test_the_next_take_the_places_of_the_finished(
 
 
 def count_joins(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Notes how many samples were being written whenever others joined."""
+    """Notes how many rows there were whenever others joined, and that nothing moved for them."""
     found: list[int] = []
-    join = Generation.join
+    admit = Pool.admit
 
-    def watched(self: Generation, other: Generation) -> None:
-        found.append(self.samples)
-        join(self, other)
+    def watched(self: Pool, *rows: Any, **options: Any) -> None:
+        here, moved = len(self), self.cache.moved
+        admit(self, *rows, **options)
+        if here:
+            found.append(here)
+            assert self.cache.moved == moved
 
-    monkeypatch.setattr(Generation, "join", watched)
+    monkeypatch.setattr(Pool, "admit", watched)
     return found
 
 
@@ -190,13 +194,13 @@ def test_a_draw_is_multinomials(seed: int) -> None:
     scores = torch.randn(1, 300, generator=generator(seed)) * 3
     torch.manual_seed(seed)
     want = torch.multinomial(scores.softmax(-1), 1)[0]
-    assert draw(scores, [generator(seed)], [0]).tolist() == want.tolist()
+    assert draw(scores, [generator(seed)]).tolist() == want.tolist()
 
 
 def test_draws_follow_the_probabilities_and_spare_the_impossible() -> None:
     scores = torch.tensor([[0.0, 1.0, float("-inf"), 2.0]])
     generators = [generator(derive_seed(1, "sample", n)) for n in range(4000)]
-    drawn = [int(draw(scores, generators, [n])[0]) for n in range(4000)]
+    drawn = [int(draw(scores, [generators[n]])[0]) for n in range(4000)]
     shares = torch.bincount(torch.tensor(drawn), minlength=4) / 4000
     assert shares[2] == 0
     torch.testing.assert_close(shares, scores[0].softmax(-1), atol=0.03, rtol=0)

@@ -9,7 +9,7 @@ import pytest
 import secondsight
 from secondsight import UserError
 from secondsight.decoding.cost import DEVICES, Cost
-from secondsight.decoding.schedule import Schedule
+from secondsight.decoding.schedule import Schedules, check_schedule
 
 SEVEN_BILLION = Cost(
     layers=32,
@@ -18,14 +18,6 @@ SEVEN_BILLION = Cost(
     position_bytes=2 * 32 * 4096 * 2,
     device=DEVICES["cuda"],
 )
-
-
-def auto(cost: Cost, needed: float) -> Schedule:
-    """The schedule after many steps in which so many samples needed the views."""
-    schedule = Schedule("auto", cost, watched=False)
-    for _ in range(100):
-        schedule.saw(needed)
-    return schedule
 
 
 def test_cost_is_that_of_the_models_language_part(model: secondsight.Model) -> None:
@@ -44,8 +36,9 @@ def test_cost_is_that_of_the_models_language_part(model: secondsight.Model) -> N
 
 
 def test_what_is_never_needed_does_not_ride() -> None:
-    assert not auto(SEVEN_BILLION, 0.0).together(1, 1, 700)
-    assert auto(SEVEN_BILLION, 1.0).together(1, 1, 700)
+    schedules = Schedules(SEVEN_BILLION)
+    assert not schedules.pays(0.0, 1, 1, 700)
+    assert schedules.pays(1.0, 1, 1, 700)
 
 
 @pytest.mark.parametrize(
@@ -64,19 +57,13 @@ def test_each_part_of_the_cost_counts(worse: dict[str, float]) -> None:
         samples: int = 1, others: int = 1, positions: int = 700, needed: float = 0.06, **device: str
     ) -> bool:
         cost = replace(SEVEN_BILLION, device=DEVICES[device.get("device", "cuda")])
-        return auto(cost, needed).together(samples, others, positions)
+        return Schedules(cost).pays(needed, samples, others, positions)
 
     assert rides()
     assert not rides(**worse)  # type: ignore[arg-type]
 
 
-def test_the_others_do_not_ask_what_it_costs() -> None:
-    lazy = Schedule("lazy", SEVEN_BILLION, watched=False)
-    joint = Schedule("joint", SEVEN_BILLION, watched=False)
-    watched = Schedule("lazy", SEVEN_BILLION, watched=True)
-    for schedule in (lazy, joint, watched):
-        schedule.saw(1.0)
-    asked = (1, 1, 700)
-    assert [s.together(*asked) for s in (lazy, joint, watched)] == [False, True, True]
+def test_an_unknown_schedule_is_named() -> None:
+    assert check_schedule("lazy") == "lazy"
     with pytest.raises(UserError, match="jiont"):
-        Schedule("jiont", SEVEN_BILLION, watched=False)
+        check_schedule("jiont")

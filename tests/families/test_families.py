@@ -52,10 +52,10 @@ class Late(Method):
     def combine(self, logits: torch.Tensor, step: int) -> torch.Tensor:
         return logits[0] + 3 * (step >= self.first) * logits[1]
 
-    def undecided(
+    def needs_views(
         self, logits: torch.Tensor, plausible: torch.Tensor | None, step: int
     ) -> torch.Tensor:
-        return super().undecided(logits, plausible, step) & (step >= self.first)
+        return super().needs_views(logits, plausible, step) & (step >= self.first)
 
 
 @cache

@@ -219,23 +219,23 @@ def test_the_paper_variant_counts_from_one_and_spares_the_sure() -> None:
     sure = M3ID(variant="paper")
     assert sure.plausible(logits[0]) is None
     torch.testing.assert_close(sure.combine(logits, 7), logits[0].log_softmax(-1))
-    assert not sure.undecided(logits[0], None, 7).any()
+    assert not sure.needs_views(logits[0], None, 7).any()
     unsure = M3ID(variant="paper", alpha=1.0, decay=0.5)
     image, text = logits.log_softmax(-1)
     want = image + math.expm1(0.5) * (image - text)
     torch.testing.assert_close(unsure.combine(logits, 0), want)
-    assert unsure.undecided(logits[0], None, 0).all()
+    assert unsure.needs_views(logits[0], None, 0).all()
 
 
-def test_undecided() -> None:
+def test_needs_views() -> None:
     logits = torch.tensor([[9.0, 0.0, 0.0], [9.0, 8.9, 0.0]])
     ritual = Ritual()
-    assert ritual.undecided(logits, ritual.plausible(logits), 0).tolist() == [False, True]
+    assert ritual.needs_views(logits, ritual.plausible(logits), 0).tolist() == [False, True]
     open_ = Ritual(beta=0)
-    assert open_.undecided(logits, open_.plausible(logits), 0).tolist() == [True, True]
+    assert open_.needs_views(logits, open_.plausible(logits), 0).tolist() == [True, True]
     m3id = M3ID()
-    assert m3id.undecided(logits, m3id.plausible(logits), 0).tolist() == [False, False]
-    assert m3id.undecided(logits, m3id.plausible(logits), 1).tolist() == [False, True]
+    assert m3id.needs_views(logits, m3id.plausible(logits), 0).tolist() == [False, False]
+    assert m3id.needs_views(logits, m3id.plausible(logits), 1).tolist() == [False, True]
 
 
 @given(logits=two_views(), step=st.integers(0, 50))
@@ -274,7 +274,7 @@ def test_the_transform_a_reply_names(reply: str, transform: str | None) -> None:
 
 
 def test_ritual_plus_offers_every_transform() -> None:
-    question = create("ritual+").consultation(Sample(None, "Is there a bus?"))  # type: ignore[attr-defined]
+    question = create("ritual+").ask_first(Sample(None, "Is there a bus?"))  # type: ignore[attr-defined]
     assert "Is there a bus?" in question
     assert set(CHOICES) == set(TRANSFORMS)
     for words in CHOICES.values():

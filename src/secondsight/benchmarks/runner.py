@@ -51,7 +51,7 @@ from secondsight.presets import Preset
 from secondsight.presets import preset as find_preset
 from secondsight.sample import Sample
 from secondsight.settings import Settings
-from secondsight.views import DisturbedInstruction, NoImage, Original
+from secondsight.views import draws
 
 _BATCHES: Final = 4
 """How many batches' items are answered in one go: the model keeps its batch full among them, and
@@ -60,8 +60,6 @@ no more than these are lost when a run is killed."""
 METHODS = ("regular", "ritual", "vcd", "m3id")
 _VERSIONS = ("secondsight", "torch", "torchvision", "transformers", "pillow", "numpy")
 """Packages that have a hand in the answers."""
-_FIXED = (Original, NoImage, DisturbedInstruction)
-"""Views that draw nothing; a user's own view is taken to draw."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +103,8 @@ class _Plan:
     def seed_answered(self, method: str, seed: int) -> int:
         """The seed whose answers are a seed's: another one where nothing at all is drawn."""
         made = self.methods[method]
-        views = made.views(self.sample(self.items[0]))
-        fixed = not isinstance(made, decoding.RitualPlus) and all(type(v) in _FIXED for v in views)
+        sample = self.sample(self.items[0])
+        fixed = made.ask_first(sample) is None and not any(map(draws, made.views(sample)))
         return self.seeds[0] if fixed and self.settings["temperature"] == 0 else seed
 
 

@@ -23,7 +23,7 @@ from secondsight.checkpoints.lora import merge
 from secondsight.checkpoints.original import is_original, load_original
 from secondsight.checkpoints.placement import Placement, placement
 from secondsight.checkpoints.sources import ADAPTER, read_json
-from secondsight.decoding.tokenizers import remember_tokenizer
+from secondsight.decoding.transformers5 import remember_tokenizer
 from secondsight.errors import CheckpointError, UnsupportedError
 from secondsight.inference.encoder import Encoder
 from secondsight.inference.model import Model

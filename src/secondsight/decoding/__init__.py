@@ -1,7 +1,7 @@
-"""The decoding loop, its schedules, and random numbers that belong to a sample."""
+"""The engine, its schedules, and random numbers that belong to a sample."""
 
 from secondsight.decoding.loop import decode
-from secondsight.decoding.observer import Observer, Step
 from secondsight.decoding.schedule import SCHEDULES
+from secondsight.decoding.step import Observer, Step
 
 __all__ = ["SCHEDULES", "Observer", "Step", "decode"]

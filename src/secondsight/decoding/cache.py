@@ -1,55 +1,45 @@
-"""A key-value cache in which every row keeps token `t` in the same slot.
+"""A key-value cache in which every row keeps the token of a step in the same slot.
 
-Rows (one per view and sample) may be prefilled late, fall behind and catch up, or leave; because
-the slot of a token is the same for all of them, any of these needs no bookkeeping beyond *which
-rows* and *which slots* a forward pass is about. Slots are preallocated and written in place.
+A forward pass is about some rows and a window of slots. Rows (one per view and sequence) may be
+read late, fall behind and catch up, come and go; because the newest token of every row is in the
+same slot, none of this needs more than *which rows* and *which slots*. Slots are written in place.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import Cache, CacheLayerMixin
-from transformers.generation import GenerationMixin
-from transformers.integrations import sdpa_attention
 
-from secondsight.decoding.prefixes import KeysValues
+from secondsight.decoding.sharing import KeysValues
+from secondsight.decoding.transformers5 import attention_implementation
 from secondsight.errors import UnsupportedError
 
-CACHE: Final = (
-    "cache"
-    if "cache" in inspect.signature(GenerationMixin.prepare_inputs_for_generation).parameters
-    else "past_key_values"
-)
-"""What transformers calls the cache, in models' arguments and outputs: `cache` since 5.24."""
-
-_SPARE_SLOTS: Final = 128
-"""Slots allocated beyond what is needed now, so that growing is rare and memory is not wasted."""
-
 RowIndex = slice | torch.Tensor
-"""Rows of the cache: a slice where they are contiguous (no copy), otherwise int64 indices."""
+"""Rows of the cache: a slice where they are neighbours (no copy), otherwise int64 indices."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Window:
     """What the next forward pass is about.
 
     Attributes:
         rows: The rows that take part.
         start: First slot that any of them attends to.
-        offset: First slot that the pass writes.
-        stop: The slot after the last one it writes.
+        offset: First slot that the pass computes.
+        stop: The slot after the last one that it computes.
+        fresh: Which of the computed slots are to be kept, bool of shape (rows, 1, slots, 1), where
+            rows differ; the others hold what was read before. None keeps them all.
     """
 
     rows: RowIndex
     start: int
     offset: int
     stop: int
+    fresh: torch.Tensor | None = None
 
 
 class SlotLayer(CacheLayerMixin):
@@ -67,12 +57,12 @@ class SlotLayer(CacheLayerMixin):
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Allocate the slots; zeros, since masked slots still enter the arithmetic."""
         self.dtype, self.device = key_states.dtype, key_states.device
-        self.keys = self._slots(key_states, self.cache.capacity)
-        self.values = self._slots(value_states, self.cache.capacity)
+        self.keys, self.values = self.allocated(key_states), self.allocated(value_states)
         self.is_initialized = True
 
-    def _slots(self, like: torch.Tensor, count: int) -> torch.Tensor:
-        return like.new_zeros((self.cache.rows, like.shape[1], count, like.shape[3]))
+    def allocated(self, like: torch.Tensor) -> torch.Tensor:
+        """Empty slots for all rows, of the heads and dtype of keys or values."""
+        return like.new_zeros((self.cache.rows, like.shape[1], self.cache.slots, like.shape[3]))
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
@@ -81,42 +71,21 @@ class SlotLayer(CacheLayerMixin):
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         window = self.cache.window
-        if window.stop > self.keys.shape[2]:
-            self._grow()
         rows, written = window.rows, slice(window.offset, window.stop)
+        if window.fresh is not None:
+            key_states = torch.where(window.fresh, key_states, self.keys[rows, :, written])
+            value_states = torch.where(window.fresh, value_states, self.values[rows, :, written])
         self.keys[rows, :, written] = key_states
         self.values[rows, :, written] = value_states
         seen = slice(window.start, window.stop)
         return self.keys[rows, :, seen], self.values[rows, :, seen]
-
-    def _grow(self) -> None:
-        for name in ("keys", "values"):
-            old = getattr(self, name)
-            new = self._slots(old, self.cache.capacity)
-            new[:, :, : old.shape[2]] = old
-            setattr(self, name, new)
-
-    def keep(self, rows: torch.Tensor) -> None:
-        """Drop all rows but these."""
-        if self.is_initialized:
-            self.keys = self.keys.index_select(0, rows.to(self.keys.device))
-            self.values = self.values.index_select(0, rows.to(self.values.device))
-
-    def move(self, places: torch.Tensor, old: slice, new: slice) -> None:
-        """Put the rows, and some slots of them, elsewhere; see `SlotCache.move`."""
-        if self.is_initialized:
-            for name in ("keys", "values"):
-                before = getattr(self, name)
-                after = self._slots(before, self.cache.capacity)
-                after[places.to(before.device), :, new] = before[:, :, old]
-                setattr(self, name, after)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Length and offset of the keys that a query sees."""
         return self.cache.window.stop - self.cache.window.start, 0
 
     def get_seq_length(self) -> int:
-        """Number of slots before the ones that the window writes."""
+        """Number of slots before the ones that the window computes."""
         return self.cache.window.offset - self.cache.window.start
 
     def get_max_length(self) -> int:
@@ -125,40 +94,46 @@ class SlotLayer(CacheLayerMixin):
 
 
 class SlotCache(Cache):
-    """The cache of all rows; `window` says what the next forward pass is about.
+    """The keys and values of all rows; `window` says what the next forward pass is about.
 
     Args:
         config: The text model's configuration.
         rows: Number of rows.
-        slots: Number of slots that are surely needed.
+        slots: Number of slots.
+
+    Attributes:
+        moved: Bytes copied within the cache so far: rows that took the place of others, shared
+            prefixes apart, and everything when it grew.
 
     Raises:
         UnsupportedError: A layer keeps a recurrent state instead of keys and values.
     """
 
     def __init__(self, config: PreTrainedConfig, rows: int, slots: int) -> None:
-        kinds = _kinds(config)
+        kinds = layer_kinds(config)
         other = {kind for kind in kinds if kind not in _ATTENTION_KINDS}
         if other:
             raise UnsupportedError(
                 f"Models with {', '.join(sorted(other))} layers keep a recurrent state that views "
-                "cannot share; secondsight.decode supports attention layers only."
+                "cannot share; secondsight supports attention layers only."
             )
         super().__init__(layers=[SlotLayer(self, kind != "full_attention") for kind in kinds])
-        self.rows = rows
-        self.capacity = slots + _SPARE_SLOTS
+        self.rows, self.slots = rows, slots
         self.window = Window(slice(0, rows), 0, 0, 0)
-
-    def focus(self, window: Window) -> None:
-        """Say what the next forward pass is about."""
-        if window.stop > self.capacity:
-            self.capacity = window.stop + max(_SPARE_SLOTS, self.capacity // 2)
-        self.window = window
+        self.moved = 0
 
     @property
     def is_initialized(self) -> bool:
         """Whether the window's rows have been read before, which PaliGemma's mask depends on."""
         return self.window.offset > self.window.start
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that keys and values take."""
+        return sum(part.nbytes for layer in self._live() for part in (layer.keys, layer.values))
+
+    def _live(self) -> list[Any]:
+        return [layer for layer in self.layers if layer.is_initialized]
 
     def copy_out(self, row: int, slots: slice) -> KeysValues:
         """Copies of one row's keys and values in some slots, layer by layer."""
@@ -167,51 +142,57 @@ class SlotCache(Cache):
                 layer.keys[row : row + 1, :, slots].clone(),
                 layer.values[row : row + 1, :, slots].clone(),
             )
-            for layer in self.layers
-            if layer.is_initialized
+            for layer in self._live()
         ]
 
     def copy_in(self, row: int, slots: slice, prefix: KeysValues) -> None:
-        """Write one row's keys and values into some slots of another row."""
+        """Write keys and values into some slots of a row."""
         for layer, (keys, values) in zip(self.layers, prefix, strict=True):
             if not layer.is_initialized:
                 layer.lazy_initialization(keys, values)
             layer.keys[row : row + 1, :, slots] = keys
             layer.values[row : row + 1, :, slots] = values
 
-    def keep(self, rows: torch.Tensor) -> None:
-        """Drop all rows but these, given as int64 indices."""
-        self.rows = len(rows)
-        for layer in self.layers:
-            layer.keep(rows)
+    def copy_row(self, source: int, target: int, slots: slice) -> None:
+        """Copy some slots of a row to another row."""
+        for layer in self._live():
+            for part in (layer.keys, layer.values):
+                part[target, :, slots] = part[source, :, slots]
+                self.moved += part[source, :, slots].nbytes
 
-    def move(self, places: Sequence[int], rows: int, old: slice, new: slice) -> None:
-        """Make room for more rows, and shift slots.
+    def resize(self, rows: int, slots: int, *, row_at: int, old: slice, new: slice) -> None:
+        """Make room for other rows or slots, or shift what is there.
 
         Args:
-            places: Where each present row goes.
-            rows: How many there are afterwards.
+            rows: How many rows there are afterwards.
+            slots: How many slots.
+            row_at: Where the first of the present rows goes.
             old: The slots that are kept.
-            new: Where they go, of the same width; the end is the number of slots needed.
+            new: Where they go, of the same width.
         """
-        self.rows, self.capacity = rows, new.stop + _SPARE_SLOTS
-        for layer in self.layers:
-            layer.move(torch.tensor(places), old, new)
+        before = self.rows
+        self.rows, self.slots = rows, slots
+        for layer in self._live():
+            for name in ("keys", "values"):
+                kept = getattr(layer, name)[:, :, old]
+                grown = layer.allocated(kept)
+                grown[row_at : row_at + before, :, new] = kept
+                setattr(layer, name, grown)
+                self.moved += kept.nbytes
 
-    def export(self, rows: int, start: int, stop: int) -> DynamicCache:
-        """The first rows as transformers' own cache, to continue from."""
+    def export(self, rows: slice, slots: slice) -> DynamicCache:
+        """Some rows as transformers' own cache, to continue from."""
         dynamic = DynamicCache()
         for index, layer in enumerate(self.layers):
             if layer.is_initialized:
-                slots = slice(start, stop)
-                dynamic.update(layer.keys[:rows, :, slots], layer.values[:rows, :, slots], index)
+                dynamic.update(layer.keys[rows, :, slots], layer.values[rows, :, slots], index)
         return dynamic
 
 
 _ATTENTION_KINDS: Final = ("full_attention", "sliding_attention", "chunked_attention")
 
 
-def _kinds(config: PreTrainedConfig) -> list[str]:
+def layer_kinds(config: PreTrainedConfig) -> list[str]:
     """What each layer is."""
     kinds = getattr(config, "layer_types", None)
     return list(kinds or ["full_attention"] * int(config.num_hidden_layers))
@@ -219,19 +200,5 @@ def _kinds(config: PreTrainedConfig) -> list[str]:
 
 def takes_masks(config: PreTrainedConfig) -> bool:
     """Whether all layers take one mask of shape (rows, 1, queries, keys), true where to attend."""
-    return config._attn_implementation == "sdpa" and set(_kinds(config)) == {"full_attention"}
-
-
-def masks_pay(config: PreTrainedConfig, device: torch.device) -> bool:
-    """Whether one token is read faster with a mask, even one that hides nothing.
-
-    Where several heads share keys, transformers lays them side by side for a masked token, and
-    without a mask leaves that to torch, whose kernel for the CPU takes twenty times as long (5.24
-    and 2.14, bfloat16, 32 heads of 64 on 4, 690 positions: 0.08 and 1.76 ms a layer).
-    """
-    shared = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    return (
-        device.type == "cpu"
-        and shared < config.num_attention_heads
-        and hasattr(sdpa_attention, "pack_gqa")
-    )
+    full = set(layer_kinds(config)) == {"full_attention"}
+    return attention_implementation(config) == "sdpa" and full

@@ -1,4 +1,4 @@
-"""The loop: a callable for ``generate(custom_generate=...)`` that owns the decoding step only."""
+"""The callable for ``generate(custom_generate=...)``: a few sequences and a ``while``."""
 
 from __future__ import annotations
 
@@ -14,24 +14,29 @@ from transformers import (
     StopStringCriteria,
 )
 from transformers.generation import GenerateDecoderOnlyOutput
+from transformers.generation.streamers import BaseStreamer
 
-from secondsight.decoding.cache import CACHE
-from secondsight.decoding.collate import ModelInputs, padding_id
-from secondsight.decoding.cost import Cost
-from secondsight.decoding.generation import Generation, Part
-from secondsight.decoding.looks import Looks
-from secondsight.decoding.observer import Observer
-from secondsight.decoding.prefixes import Prefixes
+from secondsight.answer import FinishReason
+from secondsight.decoding.collate import ModelInputs
+from secondsight.decoding.engine import Engine
 from secondsight.decoding.record import Record
-from secondsight.decoding.requests import from_generate, reads_scores, refuse_unsupported
-from secondsight.decoding.rows import Rows, ViewInputs, constants_of
-from secondsight.decoding.sampling import generator
-from secondsight.decoding.schedule import Schedule
-from secondsight.decoding.tokenizers import tokenizer_of
-from secondsight.decoding.writer import Writer
+from secondsight.decoding.requests import refuse_unsupported
+from secondsight.decoding.rows import OWN_INPUTS, Prompt, constants_of, prompts_of
+from secondsight.decoding.sampling import draw, generator, reads_scores
+from secondsight.decoding.schedule import check_schedule
+from secondsight.decoding.sequence import Prepared
+from secondsight.decoding.step import Observer
+from secondsight.decoding.transformers5 import (
+    hidden_arguments,
+    padding_token,
+    tokenizer_of,
+)
 from secondsight.errors import UnsupportedError
 from secondsight.methods import Method, create
 from secondsight.sample import Sample
+
+ViewInputs = ModelInputs | Sequence[ModelInputs]
+"""The inputs of one view: of the whole batch, batch first, or of each sample."""
 
 
 def decode(
@@ -46,11 +51,8 @@ def decode(
     schedule: str = "auto",
     observer: Observer | None = None,
     stop_strings: str | list[str] | None = None,
-    view_inputs: Sequence[Sequence[ModelInputs]] | None = None,
-    prefixes: Prefixes | None = None,
-    paused: bool = False,
     **model_kwargs: Any,
-) -> GenerateDecoderOnlyOutput | torch.Tensor | Generation:
+) -> GenerateDecoderOnlyOutput | torch.Tensor:
     """Generate with a decoding method: ``model.generate(..., custom_generate=secondsight.decode)``.
 
     `generate` prepares inputs, logits processors, stopping criteria and the streamer as usual;
@@ -67,67 +69,156 @@ def decode(
             them, of any lengths: batch first, or a list with the inputs of each sample.
         seeds: One seed per sample for sampling; drawn from torch's global generator if left out.
         schedule: ``auto``, ``joint`` or ``lazy``: when the views are read. The answer is the same.
-        observer: Called with every step; makes every view be read at every step.
+        observer: Called with every step of every sample; makes every view be read at every step.
         stop_strings: As `generate`'s; needs a model loaded by `secondsight.load`.
-        view_inputs: The inputs of every view and sample, the original first, in place of `views`
-            and of what `generate` was given besides ids; images are then encoded when read.
-        prefixes: Which beginnings of the prompts in `view_inputs` are shared, and where they are.
-        paused: Whether to return the generation before its first step, to be run step by step
-            and joined with others.
         **model_kwargs: Passed by `generate`: the original view's other inputs.
 
     Returns:
-        What `generate` returns: ids, or transformers' output class, for the original view; or
-        the paused generation.
+        What `generate` returns for the original view: ids, or transformers' output class.
 
     Raises:
         UnsupportedError: The method needs another number of views; beam search; anything else
             that could only be ignored.
     """
-    asked = from_generate()
+    asked = hidden_arguments()
     refuse_unsupported(generation_config, asked, model_kwargs)
     if stop_strings is not None:
         criterion = StopStringCriteria(tokenizer_of(model), stop_strings)
         stopping_criteria = StoppingCriteriaList([*stopping_criteria, criterion])
-    chosen = create(method)
-    original = _original(input_ids, model_kwargs)
-    all_views: Sequence[ViewInputs] = view_inputs or [
-        original,
-        *_others(views, len(input_ids), chosen),
-    ]
-    rows = Rows(
-        model,
-        all_views,
-        constants_of(original),
-        pad_id=padding_id(model),
-        max_new_tokens=generation_config.max_length - input_ids.shape[1],
-        prefixes=prefixes.of if prefixes else (),
-        kept=prefixes.kept if prefixes else None,
-    )
-    record = Record(rows, generation_config, input_ids.shape[1])
-    watched = (
-        observer is not None
-        or record.scores is not None
-        or not rows.divisible
-        or reads_scores(logits_processor)
-    )
-    part = Part(
-        Writer(input_ids, generation_config, stopping_criteria, asked.get("streamer")),
-        logits_processor,
-        _generators(seeds, len(input_ids)) if generation_config.do_sample else None,
+    chosen, batch = create(method), len(input_ids)
+    given = {key: value for key, value in model_kwargs.items() if key not in OWN_INPUTS}
+    original = {"input_ids": input_ids, **given}
+    by_view = [_rows(prompts_of(view)) for view in (original, *_others(views, batch, chosen))]
+    record = Record(generation_config, input_ids.shape[1])
+    engine = Engine(model, options=record.options)
+    together = any(len(prompt) > 1 for view in by_view[1:] for prompt, _ in view)
+    sampler = BatchSampler(
+        engine,
         record,
-        observer,
+        input_ids,
+        logits_processor,
+        stopping_criteria,
+        generation_config,
+        seeds=seeds,
+        streamer=asked.get("streamer"),
+        together=together,
     )
-    looks = Looks(rows, chosen, Schedule(schedule, Cost.of(model), watched=watched))
-    generation = Generation(rows, looks, part)
-    return generation if paused else generation.run()
+    check_schedule(schedule)
+    for rows in zip(*by_view, strict=True):
+        prepared = Prepared(
+            chosen, rows, lambda: sampler, schedule, constants=constants_of(original)
+        )
+        engine.add(prepared, observer=observer)
+    while not sampler.finished:
+        for update in engine.step():
+            if update.sequence.error is not None:
+                raise update.sequence.error
+    return sampler.result()
 
 
-def _original(input_ids: torch.Tensor, model_kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The original view's inputs, less what the loop decides itself."""
-    ours = (CACHE, "use_cache", "output_attentions", "output_hidden_states")
-    kept = {key: value for key, value in model_kwargs.items() if key not in ours}
-    return {"input_ids": input_ids, **kept}
+class BatchSampler:
+    """The sampler of the samples of one `generate` call, which are processed as a batch.
+
+    Logits processors and stopping criteria always see the whole batch, whoever has finished.
+
+    Args:
+        engine: Runs the sequences of the samples, and nothing else.
+        record: What is returned besides ids; if anything is, no sample leaves before the last.
+        input_ids: The prompts, int64 of shape (batch, tokens).
+        processors: Applied to the scores of all.
+        criteria: When a sample ends.
+        config: The generation configuration.
+        seeds: Of the draws of each sample.
+        streamer: Gets every token as it is chosen.
+        together: Whether the samples' views can only be read together.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        record: Record,
+        input_ids: torch.Tensor,
+        processors: LogitsProcessorList,
+        criteria: StoppingCriteriaList,
+        config: GenerationConfig,
+        *,
+        seeds: Sequence[int] | None,
+        streamer: BaseStreamer | None,
+        together: bool,
+    ) -> None:
+        batch, self._length = input_ids.shape
+        room = max(config.max_length - self._length, 0)
+        self._ids = torch.cat([input_ids, input_ids.new_zeros((batch, room))], dim=-1)
+        self._engine, self._record = engine, record
+        self._processors, self._criteria, self._streamer = processors, criteria, streamer
+        self._generators = _generators(seeds, batch) if config.do_sample else None
+        self._unfinished = torch.ones(batch, dtype=torch.bool, device=input_ids.device)
+        pads = any(hasattr(criterion, "eos_token_id") for criterion in criteria)
+        self._pad = padding_token(config) if pads else None
+        self._steps = 0
+        self.watched = together or record.scores is not None or reads_scores(processors)
+        self.finished = room == 0
+
+    @property
+    def _sequences(self) -> torch.Tensor:
+        return self._ids[:, : self._length]
+
+    @property
+    def _running(self) -> list[int]:
+        return [sequence.number for sequence in self._engine.running]
+
+    def process(self, scores: torch.Tensor) -> torch.Tensor:
+        """See `Sampler.process`."""
+        if not self._processors:
+            return scores
+        running = self._running
+        everyone = scores.new_zeros((len(self._ids), scores.shape[-1]))
+        everyone[running] = scores
+        return self._processors(self._sequences, everyone)[running]
+
+    def choose(self, scores: torch.Tensor) -> torch.Tensor:
+        """See `Sampler.choose`."""
+        running = self._running
+        self._record.add(self._engine, scores, steps=self._steps)
+        tokens = (
+            scores.argmax(dim=-1)
+            if self._generators is None
+            else draw(scores, [self._generators[sample] for sample in running])
+        )
+        if self._pad is not None:
+            tokens = tokens.masked_fill(~self._unfinished[running], self._pad)
+        return tokens
+
+    def write(self, tokens: Sequence[int]) -> list[FinishReason | None]:
+        """See `Sampler.write`."""
+        running = self._running
+        column = self._ids[:, self._length]
+        column.fill_(self._pad or 0)
+        column[running] = torch.tensor(tokens, device=column.device)
+        self._length += 1
+        self._steps += 1
+        # `generate` hands the scores that it records to stopping criteria.
+        self._unfinished &= ~self._criteria(self._sequences, self._record.scores)
+        if self._streamer is not None:
+            self._streamer.put(column.cpu())
+        self.finished = not bool(self._unfinished.any())
+        if self.finished:
+            self._record.close()
+        leaves = [self.finished or not self._record.wanted] * len(running)
+        still = self._unfinished[running].tolist()
+        return [
+            "stop" if leave and not on else None for leave, on in zip(leaves, still, strict=True)
+        ]
+
+    def result(self) -> GenerateDecoderOnlyOutput | torch.Tensor:
+        """End the stream; what `generate` returns."""
+        if self._streamer is not None:
+            self._streamer.end()
+        return self._record.result(self._sequences)
+
+
+def _rows(prompts: Sequence[Prompt]) -> list[tuple[Prompt, int]]:
+    return [(prompt, place) for prompt in prompts for place in range(len(prompt))]
 
 
 def _others(views: Sequence[ViewInputs], batch: int, method: Method) -> list[ViewInputs]:

@@ -1,14 +1,13 @@
-"""What `generate` was asked for: found where it does not hand it on, refused where unsupported."""
+"""What `generate` was asked for and the engine does not do is refused by name."""
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, Final
 
-from transformers import GenerationConfig, LogitsProcessorList
+from transformers import GenerationConfig
 from transformers.generation import GenerationMode
 
-from secondsight.decoding.cache import CACHE
+from secondsight.decoding.transformers5 import CACHE
 from secondsight.errors import UnsupportedError
 
 _MODES: Final = (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE)
@@ -19,37 +18,6 @@ _UNSUPPORTED: Final = {
     "prefill_chunk_size": "prompts with images are read in one piece",
     "watermarking_config": "its processor keeps state that views would disturb",
 }
-
-
-def from_generate() -> dict[str, Any]:
-    """The arguments of the `generate` call that led here, which it keeps from callables.
-
-    transformers 5 passes a callable neither the streamer nor an assistant model, so both would
-    be ignored in silence. They are read from the calling frame.
-
-    Returns:
-        ``streamer``, ``assistant_model``, ``negative_prompt_ids`` and ``synced_gpus`` as they
-        were given; empty when there is no such call.
-    """
-    frame = inspect.currentframe()
-    while frame is not None:
-        in_transformers = frame.f_globals.get("__name__") == "transformers.generation.utils"
-        if in_transformers and frame.f_code.co_name == "generate":
-            names = ("streamer", "assistant_model", "negative_prompt_ids", "synced_gpus")
-            return {name: frame.f_locals.get(name) for name in names}
-        frame = frame.f_back
-    return {}
-
-
-def reads_scores(processors: LogitsProcessorList) -> bool:
-    """Whether a logits processor may let a token's score decide what becomes of another token.
-
-    Those of transformers leave a single plausible token as it is or ban it; a user's own may do
-    anything, so it must see the scores of all views at every step.
-    """
-    return any(
-        not type(processor).__module__.startswith("transformers.") for processor in processors
-    )
 
 
 def refuse_unsupported(

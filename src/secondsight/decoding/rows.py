@@ -1,8 +1,10 @@
-"""The model's rows: one per view and sample, all advanced through one cache.
+"""The model's rows: a pool of them in one cache, one row per view and sequence.
 
-Row ``view * samples + sample``. Prompts are padded to a common width, so token `t` of every row is
-in the same slot, and a forward pass may be about any rows: the original view alone, all views, or
-the few that have fallen behind.
+The newest token of every row is in the slot before `Pool.head`. A prompt of n positions that joins
+goes into the slots ``[head - n, head)`` of free rows, so nothing that is there moves, whatever its
+length. Rows of base views grow to the left of a fixed row, those of all other views to the right
+of it: the base views alone, the others alone, and all of them together are neighbours each time,
+and neighbours are read without a copy.
 """
 
 from __future__ import annotations
@@ -13,282 +15,295 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
-import torch.nn.functional as F
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
-from secondsight.decoding.cache import (
+from secondsight.decoding.cache import RowIndex, SlotCache, Window, takes_masks
+from secondsight.decoding.collate import TOKEN_ALIGNED, ModelInputs, join
+from secondsight.decoding.sharing import Prefix, PrefixCache
+from secondsight.decoding.transformers5 import (
     CACHE,
-    RowIndex,
-    SlotCache,
-    Window,
+    encode_images,
     masks_pay,
-    takes_masks,
+    next_token_types,
+    prompt_positions,
 )
-from secondsight.decoding.collate import TOKEN_ALIGNED, ModelInputs, insert_gap, join, pad_left
-from secondsight.decoding.prefixes import KeysValues, Prefix, PrefixCache
+
+_STATE: Final = (*TOKEN_ALIGNED, "position_ids")
+"""Inputs with one value per token, which the pool keeps for its rows."""
+
+OWN_INPUTS: Final = (CACHE, "use_cache", "output_attentions", "output_hidden_states")
+"""Inputs that `generate` prepares and the engine decides itself."""
+
+_SPARE_SLOTS: Final = 128
+"""Slots allocated beyond what is needed now, so that growing is rare and memory is not wasted."""
+
+_LEAST_ROWS: Final = 8
+_SPARE_LEFT: Final = 512
+"""Rows, and slots before the first prompt for longer ones to come, that are allocated on a CPU,
+where memory that nobody has written costs nothing."""
 
 
-@dataclass
-class _Row:
-    """How far one row has been read, and what is where.
+@dataclass(eq=False)
+class Prompt:
+    """The inputs of one prompt; of several where their pixels cannot be told apart.
 
     Attributes:
-        first: Its first slot that is no padding.
-        split: The slot from which on it is text for sure and may be read again: the end of what
-            others may share, or of the prompt.
-        end: The slot after its prompt.
-        prefix: The beginning of its prompt that others may share.
-        gapped: Whether there is padding within it.
-        cached: The slot after the last one that the model has read; 0 when it has read nothing.
+        inputs: The model inputs, batch first.
+        prefix: The beginning that other prompts may share.
     """
 
-    first: int
-    split: int
-    end: int
-    prefix: Prefix | None
-    gapped: bool
+    inputs: ModelInputs
+    prefix: Prefix | None = None
+
+    def __len__(self) -> int:
+        return len(self.inputs["input_ids"])
+
+    def rows(self) -> list[Row]:
+        """A row for each prompt, in their order."""
+        return [Row(self, place) for place in range(len(self))]
+
+
+@dataclass(eq=False)
+class Row:
+    """One prompt and what is written behind it: where it is, and how far the model has read it.
+
+    Attributes:
+        prompt: Its inputs; their pixels are needed until it has been read.
+        place: Which prompt of them.
+        index: Its row in the cache.
+        first: Its first slot.
+        end: The slot after its prompt.
+        cached: The slot after the last one that the model has read; 0 when it has read nothing.
+        gapped: Whether there are masked positions within its prompt.
+    """
+
+    prompt: Prompt
+    place: int = 0
+    index: int = -1
+    first: int = 0
+    end: int = 0
     cached: int = 0
+    gapped: bool = False
+
+    @property
+    def unread(self) -> bool:
+        """Whether the model has read nothing of it."""
+        return self.cached == 0
+
+    @property
+    def split(self) -> int:
+        """The slot after the beginning that others may share."""
+        return self.first + (self.prompt.prefix.length if self.prompt.prefix else 0)
 
     def shift(self, by: int) -> None:
         """Move all slots."""
-        self.first, self.split, self.end = self.first + by, self.split + by, self.end + by
+        self.first, self.end = self.first + by, self.end + by
         self.cached = self.cached and self.cached + by
 
 
-ViewInputs = ModelInputs | Sequence[ModelInputs]
-"""The inputs of one view: of the whole batch, batch first, or of each sample."""
-
-_ROW_STATE: Final = (*TOKEN_ALIGNED, "position_ids")
-
-
-class Rows:
-    """All rows of one generation, and how far each has been read by the model.
+class Pool:
+    """All rows of an engine.
 
     Args:
         model: The model; its `prepare_inputs_for_generation` shapes every forward pass.
-        views: The inputs of every view, the original first.
-        constants: Inputs of every forward pass that belong to no row, such as ``logits_to_keep``.
-        pad_id: The id written on padding.
-        max_new_tokens: How many tokens may be added.
-        prefixes: For each view and sample, the beginning of its prompt that others may share;
-            only for views given sample by sample.
-        kept: Prefixes of earlier generations.
+        pad_id: The id written where a row has no token.
+        kept: Prefixes of earlier prompts, and where new ones go; None where nothing is shared.
+
+    Attributes:
+        head: The slot after the newest token of every row.
+        forwards: Forward passes so far.
+        constants: Inputs of every pass that belong to no row, such as ``logits_to_keep``.
     """
 
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        views: Sequence[ViewInputs],
-        constants: Mapping[str, Any],
-        *,
-        pad_id: int,
-        max_new_tokens: int,
-        prefixes: Sequence[Sequence[Prefix | None]] = (),
-        kept: PrefixCache | None = None,
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, *, pad_id: int, kept: PrefixCache | None) -> None:
         self.model = model
-        self.views = len(views)
-        self._constants = constants
-        self._pad_id = pad_id
-        first, *others = views  # the first is always read for everyone at once
-        self._unread: list[dict[int, ModelInputs]] = [
-            {WHOLE: first} if isinstance(first, Mapping) else _by_sample(first),
-            *map(_by_sample, others),
-        ]
-        self.samples = max(map(_count, views))
-        self._kept = kept
-        shared = [prefix for of_view in prefixes for prefix in of_view]
-        shared = shared or [None] * (self.views * self.samples)
-        suffix = self._align(shared)
-        groups = [
-            next(iter(inputs.values())) if len(inputs) == 1 else join(list(inputs.values()), pad_id)
-            for inputs in self._unread
-        ]
-        self.width = max(group["input_ids"].shape[1] for group in groups)
-        self.length = self.width
-        self._state = _row_state(model, groups, self.width, max_new_tokens, pad_id)
-        mask = self._state["attention_mask"]
-        firsts = (mask.cumsum(dim=-1) == 0).sum(dim=-1)
-        gapped = (mask == 0).sum(dim=-1) > firsts
-        self._rows = [
-            _Row(first, self.width - suffix if prefix else self.width, self.width, prefix, gap)
-            for first, prefix, gap in zip(firsts.tolist(), shared, gapped.tolist(), strict=True)
-        ]
-        text = model.config.get_text_config(decoder=True)
-        self._takes_masks = takes_masks(text)
-        self._masks_pay = self._takes_masks and masks_pay(text, model.device)
-        self.cache = SlotCache(text, len(mask), self.width)
+        self.constants: dict[str, Any] = {}
+        self.head = 0
         self.forwards = 0
+        self._pad_id = pad_id
+        self._kept = kept
+        self._bases: list[Row] = []
+        self._others: list[Row] = []
+        self._middle = 0
+        self._state: dict[str, torch.Tensor] = {}
+        self._text = model.config.get_text_config(decoder=True)
+        self.cache = SlotCache(self._text, 0, 0)
+        self._takes_masks = takes_masks(self._text)
+        self._masks_pay = self._takes_masks and masks_pay(self._text, model.device)
 
-    def _align(self, prefixes: Sequence[Prefix | None]) -> int:
-        """Put the ends of all prefixes into one slot; returns the width of what follows them."""
-        ends = {
-            row: self._inputs(row)["input_ids"].shape[1] - prefix.length
-            for row, prefix in enumerate(prefixes)
-            if prefix is not None
-        }
-        widest = max(ends.values(), default=0)
-        for row, end in ends.items():
-            view, sample = divmod(row, self.samples)
-            prefix = prefixes[row]
-            if prefix is not None and end < widest:
-                inputs = self._unread[view][sample]
-                self._unread[view][sample] = insert_gap(
-                    inputs, prefix.length, widest - end, self._pad_id
-                )
-        return widest
+    def __len__(self) -> int:
+        return len(self._bases) + len(self._others)
 
-    def _inputs(self, row: int) -> ModelInputs:
-        view, sample = divmod(row, self.samples)
-        return self._unread[view][sample]
+    def __iter__(self) -> Any:
+        return itertools.chain(self._bases, self._others)
 
-    @property
-    def divisible(self) -> bool:
-        """Whether the views after the original can be read for some samples only."""
-        return all(len(inputs) == self.samples for inputs in self._unread[1:])
-
-    def append(self, tokens: torch.Tensor) -> None:
-        """Add one chosen token to every sample, in all its views.
+    def admit(self, bases: Sequence[Row], others: Sequence[Row], *, room: int = 0) -> None:
+        """Give rows their places; nothing is read, and nothing that is there moves.
 
         Args:
-            tokens: int64 of shape (samples,).
+            bases: Rows of base views, read together in this order.
+            others: Rows of other views, likewise.
+            room: How many rows of each kind there should be room for, where memory is free.
         """
-        self._state["input_ids"][:, self.length] = tokens.repeat(self.views)
-        self.length += 1
+        prompts = dict.fromkeys(row.prompt for row in (*bases, *others))
+        states = {prompt: self._prompt_state(prompt) for prompt in prompts}
+        longest = 0
+        for row in (*bases, *others):
+            mask = states[row.prompt]["attention_mask"][row.place]
+            length = int((mask.cumsum(dim=-1) > 0).sum())
+            row.gapped = int(mask.sum()) < length
+            row.first, row.cached = -length, 0
+            longest = max(longest, length)
+        self._make_room(longest, len(bases), len(others), room)
+        self._bases = [*bases, *self._bases]
+        self._others = [*self._others, *others]
+        self._number()
+        for row in (*bases, *others):
+            row.first, row.end = self.head + row.first, self.head
+            self._write_prompt(row, states[row.prompt])
 
-    def behind(self, rows: Sequence[int]) -> int:
-        """How many slots the model has yet to read for the row that is furthest behind."""
-        return max(self.length - self._rows[row].cached for row in rows)
+    def release(self, rows: Sequence[Row]) -> None:
+        """Take rows out; the outermost ones take the places that are left between others."""
+        gone = set(rows)
+        if len(gone) == len(self):
+            self._bases, self._others, self.head = [], [], 0
+            return
+        self._bases = self._closed(self._bases[::-1], gone)[::-1]
+        self._others = self._closed(self._others, gone)
+        self._number()
 
-    def unread(self, row: int) -> bool:
-        """Whether the model has read nothing of the row."""
-        return self._rows[row].cached == 0
-
-    def rows_of(self, views: Sequence[int], samples: Sequence[int]) -> list[int]:
-        """The numbers of the rows of some views of some samples, view by view."""
-        return [view * self.samples + sample for view in views for sample in samples]
-
-    def advance(self, rows: Sequence[int], **options: Any) -> tuple[torch.Tensor, ModelOutput]:
-        """Let the model read everything that these rows hold.
+    def append(self, tokens: Mapping[Row, int]) -> None:
+        """Write one token behind every row.
 
         Args:
-            rows: The rows, in ascending order.
+            tokens: The token of each row in the pool.
+        """
+        if self.head == self.cache.slots:
+            self._make_slots()
+        live, head = self._live, self.head
+        written = [tokens[row] for row in self]
+        state = self._state
+        state["input_ids"][live, head] = torch.tensor(written, device=self.model.device)
+        state["attention_mask"][live, head] = 1
+        state["position_ids"][..., live, head] = state["position_ids"][..., live, head - 1] + 1
+        if "token_type_ids" in state:
+            before = state["token_type_ids"][live, head - 1 : head]
+            state["token_type_ids"][live, head : head + 1] = next_token_types(self.model, before)
+        self.head += 1
+
+    def behind(self, rows: Sequence[Row]) -> int:
+        """How many slots the model has yet to read for the row that is furthest behind."""
+        return max(self.head - row.cached for row in rows)
+
+    def positions(self, rows: Sequence[Row]) -> int:
+        """What the longest of some rows attends to."""
+        return max(self.head - row.first for row in rows)
+
+    def read(self, rows: Sequence[Row], **options: Any) -> tuple[torch.Tensor, ModelOutput]:
+        """Let the model read everything that some rows hold and it has not read.
+
+        Args:
+            rows: The rows.
             **options: Passed to the forward pass, such as ``output_attentions``.
 
         Returns:
             The logits that follow the last token, float32 of shape (rows, vocabulary), and the
-            model's output of the last forward pass that was made.
+            model's output of the forward pass that the first row was in.
         """
-        if not options:  # which are about whole prompts
-            self._share([row for row in rows if self.unread(row)])
-        late = [row for row in rows if self.unread(row)]
-        for end, group in self._grouped(late, "end"):
-            if self._wrote_slot(group, end):
-                self._forward(group, end, {})
-        logits: list[torch.Tensor] = []
-        passes = self._passes(rows)
-        for group in passes:
-            found, output = self._forward(group, self.length, options)
-            logits.append(found)
-        for row in late:
-            self._keep_prefix(row)
-        if len(passes) == 1:
-            return logits[0], output
-        place = {row: index for index, row in enumerate(itertools.chain(*passes))}
-        order = torch.tensor([place[row] for row in rows], device=logits[0].device)
-        return torch.cat(logits).index_select(0, order), output
+        for row in rows:  # one that was read, in a step that came to nothing, is read again
+            row.cached = min(row.cached, self.head - 1)
+        late = [row for row in rows if row.unread]
+        self._read_prefixes([row for row in late if row.prompt.prefix is not None])
+        fresh = [row for row in rows if row.unread]
+        written = [row for row in fresh if self._wrote_slot(row)]
+        if written:
+            self._forward(written, {}, [row.end for row in written])
+            fresh = [row for row in fresh if row.unread]
+        one = [row for row in rows if row.cached == self.head - 1 and not row.unread]
+        more = [row for row in rows if not row.unread and row.cached != self.head - 1]
+        logits: dict[Row, torch.Tensor] = {}
+        output: Any = None
+        for group in (fresh, more, one):
+            if group:
+                ordered = sorted(group, key=lambda row: row.index)
+                found, result = self._forward(ordered, options)
+                if rows[0] in group:
+                    output = result
+                if len(group) == len(rows) and ordered == list(rows):
+                    return found, output
+                logits.update(zip(ordered, found, strict=True))
+        return torch.stack([logits[row] for row in rows]), output
 
-    def _passes(self, rows: Sequence[int]) -> list[list[int]]:
-        """The rows that can be read together.
+    def export(self, rows: Sequence[Row], start: int) -> Any:
+        """Neighbouring rows as transformers' own cache, from a slot to the last that was read."""
+        index = self._index(rows)
+        assert isinstance(index, slice)
+        return self.cache.export(index, slice(start, self.head))
 
-        A pass begins where the row that is furthest behind does, and the others read again what
-        they know; but an image's slots are filled in the first reading only.
+    # Reading
+
+    def _read_prefixes(self, rows: Sequence[Row]) -> None:
+        """Copy beginnings that are kept or that another of these rows reads, and read the others.
+
+        They are read in a pass of their own whether others share them or not: whether one is
+        kept from before must not change how anything rounds.
         """
-        passes: list[list[int]] = []
-        split = 0
-        known = [row for row in rows if not self.unread(row)]
-        for row in sorted(known, key=lambda row: -self._rows[row].cached):
-            state = self._rows[row]
-            if passes and state.cached >= split:
-                passes[-1].append(row)
-                split = max(split, state.split)
-            else:
-                passes.append([row])
-                split = state.split
-        unread = [row for row in rows if self.unread(row)]
-        return [*map(sorted, passes), *([unread] if unread else [])]
-
-    def _grouped(self, rows: Sequence[int], slot: str) -> list[tuple[int, list[int]]]:
-        """Rows by their `end` or `split`: one group, unless generations were joined."""
-        groups: dict[int, list[int]] = {}
+        leaders: dict[Prefix, Row] = {}
         for row in rows:
-            groups.setdefault(getattr(self._rows[row], slot), []).append(row)
-        return list(groups.items())
-
-    def _wrote_slot(self, rows: Sequence[int], end: int) -> bool:
-        """Whether an answer holds the id of an image slot, which a prompt's pass would fill."""
-        slot = getattr(self.model.config, "image_token_id", None)
-        if slot is None or self.length == end:
-            return False
-        written = self._state["input_ids"][list(rows), end : self.length]
-        return bool((written == slot).any())
-
-    def _share(self, rows: Sequence[int]) -> None:
-        """Copy prefixes that are kept, or that another of these rows reads, instead of reading."""
-        alike: dict[Prefix, list[int]] = {}
-        for row in rows:
-            prefix = self._rows[row].prefix
-            if prefix is not None:
-                alike.setdefault(prefix, []).append(row)
-        led: dict[int, list[int]] = {}
-        for prefix, sharing in alike.items():
+            prefix = row.prompt.prefix
+            assert prefix is not None
             known = self._kept.get(prefix.key) if self._kept is not None else None
             if known is not None:
-                self._copy_prefix(sharing, known)
-            elif len(sharing) > 1:
-                led[sharing[0]] = sharing[1:]
-        for split, leaders in self._grouped(list(led), "split"):
-            self._forward(leaders, split, {})
-        for leader, followers in led.items():
-            self._copy_prefix(followers, self._prefix_of(leader))
-            self._keep_prefix(leader)
+                self.cache.copy_in(row.index, slice(row.first, row.split), known)
+                row.cached = row.split
+            else:
+                leaders.setdefault(prefix, row)
+        reading = sorted(leaders.values(), key=lambda row: row.index)
+        if reading:
+            self._forward(reading, {}, [row.split for row in reading])
+        for prefix, leader in leaders.items():
+            followers = [row for row in rows if row.unread and row.prompt.prefix == prefix]
+            if not followers and self._kept is None:
+                continue
+            found = self.cache.copy_out(leader.index, slice(leader.first, leader.split))
+            for row in followers:
+                self.cache.copy_in(row.index, slice(row.first, row.split), found)
+                row.cached = row.split
+            if self._kept is not None:
+                self._kept.put(prefix.key, found)
 
-    def _copy_prefix(self, rows: Sequence[int], prefix: KeysValues) -> None:
-        for row in rows:
-            view, sample = divmod(row, self.samples)
-            self.cache.copy_in(row, self._slots(row), prefix)
-            self._unread[view].pop(sample)
-            self._rows[row].cached = self._rows[row].split
-
-    def _prefix_of(self, row: int) -> KeysValues:
-        return self.cache.copy_out(row, self._slots(row))
-
-    def _slots(self, row: int) -> slice:
-        """Where the beginning is that a row shares."""
-        state = self._rows[row]
-        length = state.prefix.length if state.prefix else 0
-        return slice(state.split - length, state.split)
-
-    def _keep_prefix(self, row: int) -> None:
-        prefix = self._rows[row].prefix
-        if prefix is not None and self._kept is not None and prefix.key not in self._kept:
-            self._kept.put(prefix.key, self._prefix_of(row))
+    def _wrote_slot(self, row: Row) -> bool:
+        """Whether an answer holds the id of an image slot, which a prompt's pass would fill."""
+        slot = getattr(self.model.config, "image_token_id", None)
+        if slot is None or self.head == row.end:
+            return False
+        return bool((self._state["input_ids"][row.index, row.end : self.head] == slot).any())
 
     def _forward(
-        self, rows: Sequence[int], stop: int, options: Mapping[str, Any]
+        self,
+        rows: Sequence[Row],
+        options: Mapping[str, Any],
+        stops: Sequence[int] | None = None,
     ) -> tuple[torch.Tensor, ModelOutput]:
-        """Read the slots of some rows up to one; either all of the rows are unread or none is."""
-        prefill = self.unread(rows[0])
-        start = min(self._rows[row].first for row in rows)
-        offset = start if prefill else min(self._rows[row].cached for row in rows)
+        """Read the slots of some rows; either all of the rows are unread or none is.
+
+        Args:
+            rows: The rows, by their place in the cache.
+            options: Passed to the forward pass.
+            stops: The slot before which each row stops; the head if left out.
+        """
+        prefill = rows[0].unread
+        start = min(row.first for row in rows)
+        begins = [row.first if prefill else row.cached for row in rows]
+        offset, stop = min(begins), max(stops or [self.head])
         index = self._index(rows)
-        self.cache.focus(Window(index, start, offset, stop))
+        self.cache.window = Window(index, start, offset, stop, self._fresh(begins, offset, stop))
         state: dict[str, torch.Tensor | None] = {
             key: values[..., index, start:stop] for key, values in self._state.items()
         }
         mask = state["attention_mask"]
-        padded = any(self._rows[row].first > start or self._rows[row].gapped for row in rows)
+        padded = any(row.first > start or row.gapped for row in rows)
         if not padded:
             state["attention_mask"] = None
         inputs = self.model.prepare_inputs_for_generation(
@@ -298,7 +313,7 @@ class Rows:
             is_first_iteration=prefill,
             **{CACHE: self.cache},
             **state,
-            **self._constants,
+            **self.constants,
             **(self._images(rows) if prefill else {}),
             **options,
         )
@@ -308,188 +323,176 @@ class Rows:
             inputs["attention_mask"] = mask[:, None, None].bool()
         output = self.model(**inputs, return_dict=True)
         self.forwards += 1
-        for row in rows:
-            self._rows[row].cached = stop
+        for row, read in zip(rows, stops or itertools.repeat(self.head), strict=False):
+            row.cached = read
         logits = output.logits[:, -1].to(torch.float32, copy=True)
-        return logits.to(self._state["input_ids"].device), output
+        return logits.to(self.model.device), output
 
-    def _index(self, rows: Sequence[int]) -> RowIndex:
-        first, last = rows[0], rows[-1]
+    def _fresh(self, begins: Sequence[int], offset: int, stop: int) -> torch.Tensor | None:
+        """Which slots of the pass are new to each row; None where that is all or harmless."""
+        if self.cache.rows == 0 or len(set(begins)) == 1 or stop - offset == 1:
+            return None
+        slots = torch.arange(offset, stop, device=self.model.device)
+        known = torch.tensor(begins, device=self.model.device)
+        return (slots >= known[:, None])[:, None, :, None]
+
+    def _index(self, rows: Sequence[Row]) -> RowIndex:
+        first, last = rows[0].index, rows[-1].index
         if last - first + 1 == len(rows):
             return slice(first, last + 1)
-        return torch.tensor(rows, device=self._state["input_ids"].device)
+        return torch.tensor([row.index for row in rows], device=self.model.device)
 
-    def _images(self, rows: Sequence[int]) -> dict[str, Any]:
+    def _images(self, rows: Sequence[Row]) -> dict[str, Any]:
         """What the prompts of these rows need beyond tokens: pixels or pre-encoded images."""
-        parts: list[ModelInputs] = []
-        for view, unread in enumerate(self._unread):
-            mine = [row % self.samples for row in rows if row // self.samples == view]
-            keys = [key for key in unread if key in mine or (key == WHOLE and mine)]
-            if keys:
-                read = join([unread.pop(key) for key in keys], self._pad_id)
-                parts.append(encode_images(self.model, read))
+        prompts = dict.fromkeys(row.prompt for row in rows)
+        parts = [encode_images(self.model, prompt.inputs) for prompt in prompts]
         joined = join(parts, self._pad_id)
         return {
             key: value
             for key, value in joined.items()
-            if key not in _ROW_STATE and key not in self._constants
+            if key not in _STATE and key not in self.constants
         }
 
-    def keep(self, samples: Sequence[int]) -> None:
-        """Drop all samples but these, unless that would be all of them."""
-        if len(samples) in (0, self.samples):
-            return
-        rows = self.rows_of(range(self.views), samples)
-        index = torch.tensor(rows, device=self._state["input_ids"].device)
-        self._state = {
-            key: values.index_select(-2, index.to(values.device))
-            for key, values in self._state.items()
-        }
-        self._unread = [
-            {place: inputs[old] for place, old in enumerate(samples) if old in inputs}
-            for inputs in self._unread
-        ]
-        self._rows = [self._rows[row] for row in rows]
-        self.samples = len(samples)
-        self.cache.keep(index)
-
-    def join(self, other: Rows) -> None:
-        """Take in the samples of a generation that has read nothing yet, behind these.
-
-        All rows are shifted so that their last slots coincide, and slots to the left of the
-        longest row, which nobody uses any more, are given up.
-
-        Args:
-            other: The same model's rows with as many views, given sample by sample.
-        """
-        here, there, views = self.samples, other.samples, range(self.views)
-        unused = min(row.first for row in self._rows)
-        length = max(self.length - unused, other.width)
-        old = slice(unused, self.length)
-        new = slice(unused + length - self.length, length)
-        places = [view * (here + there) + sample for view in views for sample in range(here)]
-        self.cache.move(places, len(views) * (here + there), old, new)
-        ahead = max(self._ahead, other._ahead)
-        mine, theirs = (rows._moved_state(length, ahead) for rows in (self, other))
-        none = torch.zeros_like(mine["input_ids"]), torch.zeros_like(theirs["input_ids"])
-        self._state = {
-            key: self._by_view(mine.get(key, none[0]), theirs.get(key, none[1]))
-            for key in {**mine, **theirs}
-        }
-        for rows in (self, other):
-            for row in rows._rows:
-                row.shift(length - rows.length)
-        self._rows = [
-            row
-            for view in views
-            for rows in (self, other)
-            for row in rows._rows[view * rows.samples : (view + 1) * rows.samples]
-        ]
-        for inputs, added in zip(self._unread, other._unread, strict=True):
-            inputs.update({here + sample: one for sample, one in added.items()})
-            added.clear()
-        self.samples, self.length = here + there, length
+    # Places
 
     @property
-    def _ahead(self) -> int:
-        """How many more tokens there is room for."""
-        return int(self._state["input_ids"].shape[-1]) - self.length
+    def _live(self) -> slice:
+        return slice(self._middle - len(self._bases), self._middle + len(self._others))
 
-    def _moved_state(self, length: int, ahead: int) -> dict[str, torch.Tensor]:
-        """The state with its last slot moved, and with room for more tokens."""
-        pads = (length - self.length, ahead - self._ahead)
-        return {key: F.pad(values, pads) for key, values in self._state.items()}
+    def _number(self) -> None:
+        for index, row in enumerate(self, start=self._live.start):
+            row.index = index
 
-    def _by_view(self, *values: torch.Tensor) -> torch.Tensor:
-        """Join values of shape (..., rows, slots), view by view."""
-        split = [value.unflatten(-2, (self.views, -1)) for value in values]
-        return torch.cat(split, dim=-2).flatten(-3, -2)
+    def _closed(self, rows: list[Row], gone: set[Row]) -> list[Row]:
+        """Rows from the middle outwards, without some of them and without holes."""
+        left = list(rows)
+        for hole in [place for place, row in enumerate(left) if row in gone]:
+            while left and left[-1] in gone:
+                left.pop()
+            if hole >= len(left):
+                break
+            last = left.pop()
+            self._copy_row(last, left[hole].index)
+            left[hole] = last
+        return left
+
+    def _copy_row(self, row: Row, target: int) -> None:
+        if not row.unread:
+            self.cache.copy_row(row.index, target, slice(row.first, row.cached))
+        for values in self._state.values():
+            values[..., target, :] = values[..., row.index, :]
+        row.index = target
+
+    def _make_room(self, longest: int, bases: int, others: int, room: int) -> None:
+        """See that so many more rows and a prompt of so many positions fit."""
+        if not len(self):
+            self.head = longest + (_SPARE_LEFT if self.model.device.type == "cpu" else 0)
+        shift = max(longest - self.head, 0)
+        least = _LEAST_ROWS if self.model.device.type == "cpu" else 0
+        left = len(self._bases) + bases
+        right = len(self._others) + others
+        middle = self._middle
+        if left > middle:
+            middle = max(left, room, least, 2 * middle if len(self) else 0)
+        after = self.cache.rows - self._middle
+        if right > after:
+            after = max(right, room if others else 0, least, 2 * after if len(self) else 0)
+        slots = self.cache.slots
+        if self.head + shift >= slots:
+            slots = self.head + shift + _SPARE_SLOTS
+        if (middle, middle + after, slots, shift) != (
+            self._middle,
+            self.cache.rows,
+            self.cache.slots,
+            0,
+        ):
+            self._resize(middle, middle + after, slots, shift)
+
+    def _make_slots(self) -> None:
+        """Go on where the last slot was written: give unused slots up, or get more."""
+        unused = min(row.first for row in self)
+        if unused >= self.cache.slots // 2:
+            self._resize(self._middle, self.cache.rows, self.cache.slots, -unused)
+        else:
+            more = max(_SPARE_SLOTS, self.cache.slots // 2)
+            self._resize(self._middle, self.cache.rows, self.cache.slots + more, 0)
+
+    def _resize(self, middle: int, rows: int, slots: int, shift: int) -> None:
+        unused = max(-shift, 0)
+        old, new = slice(unused, self.head), slice(unused + shift, self.head + shift)
+        if not len(self):  # nothing is there yet, only where its end will be
+            old = new = slice(0, 0)
+        row_at = middle - self._middle
+        self._state = {
+            key: self._resized(values, rows, slots, row_at, old, new)
+            for key, values in self._state.items()
+        }
+        self.cache.resize(rows, slots, row_at=row_at, old=old, new=new)
+        self._middle = middle
+        self.head += shift if len(self) else 0
+        for row in self:
+            row.shift(shift)
+        self._number()
+
+    def _resized(
+        self, values: torch.Tensor, rows: int, slots: int, row_at: int, old: slice, new: slice
+    ) -> torch.Tensor:
+        grown = values.new_zeros((*values.shape[:-2], rows, slots))
+        grown[..., row_at : row_at + values.shape[-2], new] = values[..., old]
+        return grown
+
+    # What is written
+
+    def _prompt_state(self, prompt: Prompt) -> dict[str, torch.Tensor]:
+        """Everything that a prompt has one value per token of, of shape (..., rows, tokens)."""
+        inputs = {key: prompt.inputs.get(key) for key in TOKEN_ALIGNED}
+        state = {key: values for key, values in inputs.items() if values is not None}
+        if "attention_mask" not in state:
+            state["attention_mask"] = torch.ones_like(state["input_ids"])
+        state["position_ids"] = prompt_positions(self.model, prompt.inputs)
+        return state
+
+    def _write_prompt(self, row: Row, state: Mapping[str, torch.Tensor]) -> None:
+        for key in (*state, *(key for key in self._state if key not in state)):
+            values = state.get(key)
+            if key not in self._state:
+                assert values is not None
+                shape = (*values.shape[:-2], self.cache.rows, self.cache.slots)
+                self._state[key] = values.new_zeros(shape)
+            kept = self._state[key][..., row.index, :]
+            kept.fill_(self._pad_id if key == "input_ids" else 0)
+            if values is not None:
+                kept[..., row.first : row.end] = values[..., row.place, row.first - row.end :]
 
 
-WHOLE: Final = -1
-"""Stands for all samples, where a view's inputs cannot be told apart by sample."""
-
-
-def _count(view: ViewInputs) -> int:
-    return len(view["input_ids"]) if isinstance(view, Mapping) else len(view)
-
-
-def _by_sample(view: ViewInputs) -> dict[int, ModelInputs]:
-    """A view's inputs by sample; in one piece where its tensors do not have a row per sample."""
-    if not isinstance(view, Mapping):
-        return dict(enumerate(view))
-    rows = len(view["input_ids"])
-    tensors = {key: value for key, value in view.items() if isinstance(value, torch.Tensor)}
-    others = any(isinstance(value, Mapping | Sequence) and value for value in view.values())
-    if others or not all(len(value) == rows for value in tensors.values()):
-        return {0 if rows == 1 else WHOLE: view}
-    return {
-        sample: {key: value[sample : sample + 1] for key, value in tensors.items()}
-        for sample in range(rows)
-    }
-
-
-def encode_images(model: PreTrainedModel, group: ModelInputs) -> dict[str, Any]:
-    """Replace pixels by their features where `generate` does so for the original view.
-
-    Newer models take pre-encoded images (``mm_encoder_outputs``); views must come in the same
-    form to share a forward pass with the original.
-    """
-    supports = getattr(model, "_supports_mm_encoder_outputs", None)
-    if supports is None or not supports() or group.get("mm_encoder_outputs"):
-        return dict(group)
-    encoded = model._prepare_multimodal_encoder_kwargs_for_generation(dict(group))
-    return dict(encoded)
-
-
-def constants_of(group: ModelInputs) -> dict[str, Any]:
-    """The inputs of a view that belong to no row."""
+def constants_of(inputs: ModelInputs) -> dict[str, Any]:
+    """The inputs of a prompt that belong to no row."""
     return {
         key: value
-        for key, value in group.items()
-        if key not in _ROW_STATE
+        for key, value in inputs.items()
+        if key not in (*_STATE, *OWN_INPUTS)
         and value is not None
         and not isinstance(value, torch.Tensor | Mapping | list | tuple)
     }
 
 
-def _row_state(
-    model: PreTrainedModel,
-    groups: Sequence[ModelInputs],
-    width: int,
-    max_new_tokens: int,
-    pad_id: int,
-) -> dict[str, torch.Tensor]:
-    """Everything with one value per token, of shape (..., rows, width + max_new_tokens)."""
-    tokens = [{key: group.get(key) for key in TOKEN_ALIGNED} for group in groups]
-    joined = join(tokens, pad_id)
-    state = {}
-    for key, values in joined.items():
-        if key == "attention_mask":
-            tail = values.new_ones((values.shape[0], max_new_tokens))
-        elif key == "token_type_ids":
-            tail = next_token_types(model, values).expand(-1, max_new_tokens)
-        else:
-            tail = values.new_zeros((values.shape[0], max_new_tokens))
-        state[key] = torch.cat([values, tail], dim=-1)
-    positions = [_positions(model, group) for group in groups]
-    prompt = torch.cat([pad_left(position, width, 0) for position in positions], dim=-2)
-    ahead = torch.arange(1, max_new_tokens + 1, device=prompt.device)
-    state["position_ids"] = torch.cat([prompt, prompt[..., -1:] + ahead], dim=-1)
-    return state
+def prompts_of(inputs: ModelInputs | Sequence[ModelInputs]) -> list[Prompt]:
+    """One view's prompts; a single one where its tensors do not have a row for each of them.
+
+    Args:
+        inputs: The inputs of the whole batch, batch first, or of each sample.
+    """
+    if not isinstance(inputs, Mapping):
+        return [Prompt(one) for one in inputs]
+    rows = len(inputs["input_ids"])
+    tensors = {key: value for key, value in inputs.items() if isinstance(value, torch.Tensor)}
+    others = any(isinstance(value, Mapping | Sequence) and value for value in inputs.values())
+    if others or not all(len(value) == rows for value in tensors.values()):
+        return [Prompt(inputs)]
+    return [
+        Prompt({key: value[place : place + 1] for key, value in tensors.items()})
+        for place in range(rows)
+    ]
 
 
-def next_token_types(model: PreTrainedModel, prompt: torch.Tensor) -> torch.Tensor:
-    """The token type of a generated token; not every family repeats the prompt's last one."""
-    kwargs = {"token_type_ids": prompt}
-    kwargs = model._update_model_kwargs_for_generation(ModelOutput(), kwargs)
-    return kwargs["token_type_ids"][:, -1:]
-
-
-def _positions(model: PreTrainedModel, group: ModelInputs) -> torch.Tensor:
-    """Position ids of a view's prompts, of shape (..., samples, tokens)."""
-    positions = group.get("position_ids")
-    ids = group["input_ids"]
-    if positions is None:
-        positions = model._prepare_position_ids_for_generation(ids, dict(group))
-    return positions.expand(*positions.shape[:-2], ids.shape[0], -1)
+__all__ = ["Pool", "Prompt", "Row", "constants_of", "prompts_of"]

@@ -7,10 +7,15 @@ need not even look at its image.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from collections.abc import Sequence as Many
 from typing import Final
 
 from secondsight.decoding.cost import Cost
+from secondsight.decoding.rows import Pool
+from secondsight.decoding.sequence import Sequence
 from secondsight.errors import UnsupportedError, nearest
+from secondsight.methods import Method
 
 SCHEDULES: Final = ("auto", "joint", "lazy")
 
@@ -21,53 +26,86 @@ _NEVER: Final = 1e-6
 """The least share of steps with a pass to catch up that is reckoned with."""
 
 
-class Schedule:
-    """Decides, step by step, whether the views ride along with the original.
+class Schedules:
+    """Decides, step by step, for which sequences all views are read together with the base.
 
     Args:
-        name: ``joint``: always, from the first step on. ``lazy``: never, they catch up when
-            needed. ``auto``: once they have been needed, wherever that is cheaper.
         cost: What the model's passes cost.
-        watched: Whether every view's logits are asked for at every step.
+    """
 
-    Attributes:
-        one_pass: Whether all views are read in one forward pass, prompts included.
-        reads_everything: Whether every view is read at every step.
+    def __init__(self, cost: Cost) -> None:
+        self._cost = cost
+        self._needed: dict[Method, float] = {}
+
+    def reads_everything(self, sequence: Sequence) -> bool:
+        """Whether every view of a sequence is read at every step."""
+        return sequence.prepared.schedule == "joint" or sequence.watched
+
+    def rides(self, sequence: Sequence, pool: Pool, running: Many[Sequence]) -> bool:
+        """Whether a sequence's other views are read together with its base.
+
+        They are where their rows cost less than catching up would: a pass of its own as soon as
+        one sequence needs it, which reads as many tokens, but many of them at once.
+
+        Args:
+            sequence: The sequence, with more views than one.
+            pool: The rows.
+            running: All sequences of the step.
+        """
+        if sequence.prepared.schedule == "joint":
+            return True
+        others = sequence.rows[1:]
+        if any(row.unread for row in others) or pool.behind(others) > 1:
+            return False
+        if sequence.watched:
+            return True
+        if sequence.prepared.schedule == "lazy":
+            return False
+        alike = sum(one.method == sequence.method for one in running)
+        return self.pays(
+            self._needed.get(sequence.method, 0.5), alike, len(others), pool.positions(others)
+        )
+
+    def pays(self, needed: float, samples: int, others: int, positions: int) -> bool:
+        """Whether views that are up to date should be read with the base.
+
+        Args:
+            needed: The share of sequences whose outcome lately depended on them.
+            samples: How many sequences of the method are running.
+            others: How many views each has beyond the base.
+            positions: What a row attends to.
+        """
+        cost, rows = self._cost, samples * others
+        ride = cost.for_tokens(samples + rows) - cost.for_tokens(samples)
+        ride += cost.for_attention(rows, positions)
+        passes = max(1 - (1 - needed) ** samples, _NEVER)
+        catch_up = passes * (cost.for_pass + cost.for_tokens(rows / passes))
+        catch_up += cost.for_attention(rows * needed, positions)
+        return ride <= catch_up
+
+    def saw(self, sequences: Many[Sequence], needing: Collection[int]) -> None:
+        """Take note of which sequences' outcomes depended on their views.
+
+        Args:
+            sequences: All sequences of the step.
+            needing: The places of those.
+        """
+        counts: dict[Method, list[bool]] = {}
+        for place, one in enumerate(sequences):
+            if len(one.rows) > 1 and not self.reads_everything(one):
+                counts.setdefault(one.method, []).append(place in needing)
+        for method, needs in counts.items():
+            before = self._needed.get(method, 0.5)
+            share = sum(needs) / len(needs)
+            self._needed[method] = _MEMORY * before + (1 - _MEMORY) * share
+
+
+def check_schedule(name: str) -> str:
+    """A schedule's name.
 
     Raises:
         UnsupportedError: No schedule has that name.
     """
-
-    def __init__(self, name: str, cost: Cost, *, watched: bool) -> None:
-        if name not in SCHEDULES:
-            raise UnsupportedError(f"No schedule is called {name!r}.{nearest(name, SCHEDULES)}")
-        self.one_pass = name == "joint"
-        self.reads_everything = self.one_pass or watched
-        self._lazy = name == "lazy" and not watched
-        self._cost = cost
-        self._needed = 0.5
-
-    def together(self, samples: int, others: int, positions: int) -> bool:
-        """Whether the views that are up to date ride along in this step.
-
-        They do where their rows cost less than catching up would: a pass of its own as soon as
-        one sample needs it, which reads as many tokens, but many of them at once.
-
-        Args:
-            samples: How many samples are being written.
-            others: How many views each has beyond the original.
-            positions: What a row attends to.
-        """
-        if self.reads_everything or self._lazy:
-            return self.reads_everything
-        cost, rows = self._cost, samples * others
-        ride = cost.for_tokens(samples + rows) - cost.for_tokens(samples)
-        ride += cost.for_attention(rows, positions)
-        passes = max(1 - (1 - self._needed) ** samples, _NEVER)
-        catch_up = passes * (cost.for_pass + cost.for_tokens(rows / passes))
-        catch_up += cost.for_attention(rows * self._needed, positions)
-        return ride <= catch_up
-
-    def saw(self, share: float) -> None:
-        """Take note of the share of samples whose outcome depended on the views."""
-        self._needed = _MEMORY * self._needed + (1 - _MEMORY) * share
+    if name not in SCHEDULES:
+        raise UnsupportedError(f"No schedule is called {name!r}.{nearest(name, SCHEDULES)}")
+    return name

@@ -1,6 +1,7 @@
-"""Answering: the model as one interface, what it prepares, and the pieces of a stream."""
+"""Answering: requests are prepared, written by the engine, and read as answers."""
 
 from secondsight.inference.model import Model
-from secondsight.inference.streaming import Stream
+from secondsight.inference.stream import Stream
+from secondsight.inference.ticket import Ticket
 
-__all__ = ["Model", "Stream"]
+__all__ = ["Model", "Stream", "Ticket"]

@@ -2,71 +2,43 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Sequence
-from typing import Any
+from dataclasses import dataclass
 
-import torch
-from transformers import PreTrainedTokenizerBase, StoppingCriteria
+from transformers import PreTrainedTokenizerBase
 
 from secondsight.answer import FinishReason
 
 
-def end_of(
-    ids: list[int],
-    tokenizer: PreTrainedTokenizerBase,
-    ends: Collection[int],
-    stops: Sequence[str],
-) -> tuple[list[int], FinishReason]:
-    """An answer's ids up to its end; in a batch, padding follows it.
+@dataclass(frozen=True)
+class Ending:
+    """Decides, once per token, whether an answer ends with it.
 
-    Args:
-        ids: What was written.
+    Attributes:
         tokenizer: Reads the ids.
         ends: The end-of-sequence ids.
         stops: The stop strings.
-
-    Returns:
-        The ids without the end-of-sequence token, but with the token that completes a stop
-        string, and the reason.
+        longest: The most tokens that the answer may have.
     """
 
-    def text(count: int) -> str:  # with its blanks, of which a stop string may consist
-        return str(tokenizer.decode(ids[:count], skip_special_tokens=True))
+    tokenizer: PreTrainedTokenizerBase
+    ends: Collection[int]
+    stops: Sequence[str]
+    longest: int
 
-    for place, token in enumerate(ids):
-        if token in ends:
-            return ids[:place], "eos"
-    if not any(stop in text(len(ids)) for stop in stops):
-        return ids, "length"
-    count = next(n for n in range(1, len(ids) + 1) if any(stop in text(n) for stop in stops))
-    return ids[:count], "stop"
-
-
-class FirstToken(StoppingCriteria):
-    """Notes when the first token was there; stops nothing."""
-
-    def __init__(self) -> None:
-        self.time: float | None = None
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        """Note the time, once."""
-        self.time = self.time or time.perf_counter()
-        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+    def __call__(self, ids: Sequence[int]) -> FinishReason | None:
+        """Whether the last id ends the answer, and why."""
+        if ids[-1] in self.ends:
+            return "eos"
+        if self.stops:  # read with its blanks, of which a stop string may consist
+            text = str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+            if any(stop in text for stop in self.stops):
+                return "stop"
+        return "length" if len(ids) >= self.longest else None
 
 
-class ContextEnd(StoppingCriteria):
-    """Ends each sample where its own context does, whatever its neighbours' lengths.
-
-    Args:
-        rooms: How many tokens each sample may get.
-        width: Width of the prompts.
-    """
-
-    def __init__(self, rooms: Sequence[int], width: int) -> None:
-        self._rooms = torch.tensor(rooms)
-        self._width = width
-
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
-        """Whether each sample has used its room up."""
-        return (input_ids.shape[1] - self._width >= self._rooms).to(input_ids.device)
+def end_ids(value: int | Sequence[int] | None) -> frozenset[int]:
+    """A generation configuration's end-of-sequence ids, however many it has."""
+    if value is None:
+        return frozenset()
+    return frozenset([value] if isinstance(value, int) else value)

@@ -1,4 +1,4 @@
-"""Collects, step by step, what speaks for every token of every sample."""
+"""What speaks for every token of a sequence, collected step by step."""
 
 from __future__ import annotations
 
@@ -11,41 +11,35 @@ from secondsight.decoding import Step
 
 
 class EvidenceRecorder:
-    """An observer of the loop that keeps a few numbers per token.
+    """An observer of one sequence that keeps a few numbers per token.
 
     Args:
         tokenizer: For the tokens' texts.
         view_names: The views' names, the original first.
-        samples: Number of samples.
+
+    Attributes:
+        tokens: What was kept, by token.
     """
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, view_names: Sequence[str], samples: int
-    ) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, view_names: Sequence[str]) -> None:
         self._tokenizer = tokenizer
         self._names = list(view_names)
-        self.tokens: list[list[TokenEvidence]] = [[] for _ in range(samples)]
+        self.tokens: list[TokenEvidence] = []
 
     def __call__(self, step: Step) -> None:
         """Take note of one step."""
-        chosen = step.tokens[:, None]
-        final = step.scores.softmax(dim=-1).gather(-1, chosen)[:, 0].tolist()
-        views = step.logits.softmax(dim=-1)
-        given = views.gather(-1, chosen.expand(len(views), -1, -1))[..., 0].T.tolist()
-        counts = None if step.plausible is None else step.plausible.sum(dim=-1).tolist()
-        regular = step.logits[0].argmax(dim=-1).tolist()
-        best = step.scores.argmax(dim=-1).tolist()
-        for place, sample in enumerate(step.samples):
-            token = int(step.tokens[place])
-            self.tokens[sample].append(
-                TokenEvidence(
-                    id=token,
-                    text=self._tokenizer.decode([token]),
-                    probability=final[place],
-                    view_probabilities=dict(zip(self._names, given[place], strict=True)),
-                    plausible=None if counts is None else counts[place],
-                    regular_id=regular[place],
-                    regular_text=self._tokenizer.decode([regular[place]]),
-                    changed=best[place] != regular[place],
-                )
+        del self.tokens[step.index :]  # a sequence that starts again writes them again
+        regular = int(step.logits[0].argmax())
+        given = step.logits.softmax(dim=-1)[:, step.token].tolist()
+        self.tokens.append(
+            TokenEvidence(
+                id=step.token,
+                text=self._tokenizer.decode([step.token]),
+                probability=float(step.scores.softmax(dim=-1)[step.token]),
+                view_probabilities=dict(zip(self._names, given, strict=True)),
+                plausible=None if step.plausible is None else int(step.plausible.sum()),
+                regular_id=regular,
+                regular_text=self._tokenizer.decode([regular]),
+                changed=int(step.scores.argmax()) != regular,
             )
+        )

@@ -1,58 +1,58 @@
-"""A loaded model: one interface to answer, answer in batches, and stream, with any method."""
+"""A loaded model: one interface to answer, answer many, and stream, with any method."""
 
 from __future__ import annotations
 
-import hashlib
-import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+import itertools
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
-import torch
-from transformers import (
-    GenerationConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    StoppingCriteria,
-)
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from typing_extensions import Unpack
 
 from secondsight.answer import Answer
-from secondsight.decoding import Observer
-from secondsight.decoding.collate import TOKEN_ALIGNED
-from secondsight.decoding.prefixes import Prefix, PrefixCache
-from secondsight.decoding.sampling import derive_seed, generator
-from secondsight.errors import QuestionError
+from secondsight.decoding.engine import Engine
+from secondsight.decoding.sharing import PrefixCache
+from secondsight.decoding.step import Observer
+from secondsight.errors import UserError
 from secondsight.images import Images
+from secondsight.inference.backbone import Backbone
 from secondsight.inference.batching import (
+    WINDOW,
     checked_batch_size,
     fitting_batch_size,
-    in_batches,
     order,
 )
 from secondsight.inference.encoder import Encoder
-from secondsight.inference.looked import Looked
-from secondsight.inference.streaming import Pieces, Stream
-from secondsight.inference.writing import Writing, answer_in_turn
-from secondsight.methods import Method, RitualPlus, create
+from secondsight.inference.prepare import PreparedRequest, prepare
+from secondsight.inference.runner import Runner
+from secondsight.inference.stream import Stream
+from secondsight.inference.ticket import Listener, Ticket
+from secondsight.methods import Method
 from secondsight.presets import Preset
 from secondsight.prompts import Turn
+from secondsight.request import Request
 from secondsight.sample import Sample
-from secondsight.settings import Settings, as_stops
-from secondsight.views import View
-
-if TYPE_CHECKING:
-    from secondsight.trace import Trace
+from secondsight.settings import SettingsOptions, settings_from
 
 PREFIX_CACHE_BYTES: Final = 512 * 2**20
 """How much of the prompts that were read last is kept, for further questions on their images."""
 
-CONSULTATION_TOKENS: Final = 32
+ASK_FIRST_TOKENS: Final = 32
 """The longest reply to a method's question before the answer (RITUAL+)."""
+
+PREPARING_THREADS: Final = 2
+"""How many threads open images and encode prompts while the model is busy."""
 
 
 class Model:
     """A vision-language model that answers with any decoding method.
+
+    It may be used from any number of threads at once: they share one engine, and every answer is
+    that of a call of its own.
 
     Args:
         hf_model: The transformers model.
@@ -64,9 +64,10 @@ class Model:
             that of `hf_model` if left out.
 
     Attributes:
-        hf_model: The transformers model, for ``hf_model.generate(...)`` of one's own.
+        backbone: Model, encoder and protocol as data.
         prefixes: The beginnings of the prompts that were read last, images included; its
             `capacity` (bytes) may be set, and `clear` forgets them.
+        runner: The engine that all calls share.
     """
 
     def __init__(
@@ -79,23 +80,54 @@ class Model:
         revision: str | None = None,
         stored_generation: GenerationConfig | None = None,
     ) -> None:
-        self.stored_generation = stored_generation or hf_model.generation_config
-        self.hf_model = hf_model
-        self.encoder = encoder
-        self.preset = preset
-        self.name = name
-        self.revision = revision
+        stored = stored_generation or hf_model.generation_config
+        self.backbone = Backbone(hf_model, encoder, preset, name, revision, stored)
         self.prefixes = PrefixCache(PREFIX_CACHE_BYTES)
+        self.runner = Runner(Engine(hf_model, prefixes=self.prefixes))
+
+    @property
+    def hf_model(self) -> PreTrainedModel:
+        """The transformers model, for ``hf_model.generate(...)`` of one's own."""
+        return self.backbone.hf_model
+
+    @property
+    def encoder(self) -> Encoder:
+        """Turns samples into the model's inputs."""
+        return self.backbone.encoder
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The model's tokenizer."""
-        return self.encoder.tokenizer
+        return self.backbone.tokenizer
+
+    @property
+    def preset(self) -> Preset:
+        """The protocol that the encoder follows."""
+        return self.backbone.preset
+
+    @property
+    def name(self) -> str:
+        """How the model was asked for."""
+        return self.backbone.name
+
+    @property
+    def revision(self) -> str | None:
+        """The commit on the hub, if it came from there."""
+        return self.backbone.revision
+
+    @property
+    def stored_generation(self) -> GenerationConfig:
+        """The generation configuration as the checkpoint has it."""
+        return self.backbone.stored_generation
+
+    def facts(self) -> dict[str, Any]:
+        """What an answer's provenance says about the model."""
+        return self.backbone.facts()
 
     def encode(
         self, image: Images, question: str, *, history: Sequence[Turn] = ()
     ) -> dict[str, Any]:
-        """The model inputs of a question, for ``hf_model.generate`` or as one of its views.
+        """Encode a question, for ``hf_model.generate`` or as one of its views.
 
         Args:
             image: The image, or several; None for the prompt without the image.
@@ -114,13 +146,13 @@ class Model:
         return self.encode_sample(Sample(image, question, history=tuple(history)))
 
     def encode_sample(self, sample: Sample) -> dict[str, Any]:
-        """The model inputs of a sample, as `encode` returns them: what a view made of it counts.
+        """Encode a sample as `encode` does: what a view made of it counts.
 
         Raises:
             ImageError: The image cannot be used.
             QuestionError: The question is empty or too long.
         """
-        return self.to_device(self._encode(_checked(sample).opened()))
+        return self.backbone.to_device(self.backbone.encode(sample.checked().opened()))
 
     def answer(
         self,
@@ -128,17 +160,11 @@ class Model:
         question: str,
         method: str | Method = "regular",
         *,
-        max_new_tokens: int = 512,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        top_k: int | None = None,
-        repetition_penalty: float = 1.0,
-        stop: str | list[str] | None = None,
-        seed: int = 0,
         evidence: bool = False,
         history: Sequence[Turn] = (),
         schedule: str = "auto",
         share_views: bool = False,
+        **settings: Unpack[SettingsOptions],
     ) -> Answer:
         """Answer a question about an image.
 
@@ -147,18 +173,13 @@ class Model:
                 which the model is shown them; None for no image.
             question: The question.
             method: A decoding method, or its text form such as ``ritual:alpha=2``.
-            max_new_tokens: The longest answer, in tokens; shorter where the context ends.
-            temperature: 0 for greedy decoding.
-            top_p: Draw from the fewest tokens that together reach this probability.
-            top_k: Draw from this many tokens at the most.
-            repetition_penalty: Above 1 it discourages repetition.
-            stop: Strings at which the answer ends; they are not part of it.
-            seed: Of everything that is drawn.
             evidence: Whether to keep what speaks for every token.
             history: Earlier turns of the conversation about this image.
             schedule: When the views are read; the answer does not depend on it.
             share_views: Whether what the views draw (RITUAL's transform, VCD's noise) depends on
                 the image alone, so that all questions on it share the views.
+            **settings: The fields of `Settings`: ``max_new_tokens``, ``temperature``, ``top_p``,
+                ``top_k``, ``repetition_penalty``, ``stop``, ``seed``.
 
         Returns:
             The answer; the same one that the question gets in any batch.
@@ -167,88 +188,203 @@ class Model:
             UserError: Something given cannot be used; the message says what to do.
         """
         sample = Sample(image, question, history=tuple(history))
-        return self.answer_batch(
-            [sample],
-            method,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            repetition_penalty=repetition_penalty,
-            stop=stop,
-            seed=seed,
-            evidence=evidence,
-            schedule=schedule,
-            share_views=share_views,
-        )[0]
+        request = Request(sample, method, settings_from(settings), evidence, schedule, share_views)
+        ticket = self.submit(request)
+        try:
+            return ticket.result()
+        finally:
+            ticket.cancel()
 
     def answer_batch(
         self,
         samples: Iterable[Sample | tuple[Images, str]],
         method: str | Method = "regular",
         *,
-        max_new_tokens: int = 512,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        top_k: int | None = None,
-        repetition_penalty: float = 1.0,
-        stop: str | list[str] | None = None,
-        seed: int = 0,
         evidence: bool = False,
         schedule: str = "auto",
         share_views: bool = False,
         batch_size: int | Literal["auto"] = 8,
+        **settings: Unpack[SettingsOptions],
     ) -> list[Answer]:
-        """Answer many questions, any mixture of images, sizes and lengths.
+        """Answer many questions by one method, any mixture of images, sizes and lengths.
 
         Args:
             samples: Samples, or pairs of an image (or several, or None) and a question.
             method: As for `answer`, and so for all that is not named here.
-            max_new_tokens: See `answer`.
-            temperature: See `answer`.
-            top_p: See `answer`.
-            top_k: See `answer`.
-            repetition_penalty: See `answer`.
-            stop: See `answer`.
-            seed: See `answer`; each sample draws from its own numbers, by this and its id.
             evidence: See `answer`.
             schedule: See `answer`.
             share_views: See `answer`.
             batch_size: How many samples are answered together; ``auto`` goes by free memory.
                 Fewer are where memory runs out all the same.
+            **settings: See `answer`; each sample draws from its own numbers, by the seed and its
+                id.
 
         Returns:
             The answers, in the order of the samples, each equal to that of a single run.
         """
-        settings = Settings(
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            repetition_penalty=repetition_penalty,
-            stop=as_stops(stop),
-            seed=seed,
-        )
-        chosen = create(method)
-        checked = [_checked(_as_sample(sample)) for sample in samples]
-        size = checked_batch_size(batch_size) or self._batch_size(checked, chosen, settings)
+        chosen = settings_from(settings)
+        requests = [
+            Request(
+                one if isinstance(one, Sample) else Sample(*one),
+                method,
+                chosen,
+                evidence,
+                schedule,
+                share_views,
+            )
+            for one in samples
+        ]
+        answers = dict(self.answers(requests, batch_size=batch_size))
+        return [answers[number] for number in range(len(requests))]
 
-        def start(numbers: Sequence[int]) -> Writing:
-            batch = [
-                self._look(checked[number], chosen, settings, share_views) for number in numbers
-            ]
-            return Writing(self, batch, chosen, settings, evidence=evidence, schedule=schedule)
+    def answers(
+        self, requests: Iterable[Request], *, batch_size: int | Literal["auto"] = 8
+    ) -> Iterator[tuple[int, Answer]]:
+        """Answer requests, any mixture of methods, settings and lengths, as they finish.
 
-        answers = dict(in_batches(order(checked, size), size, partial(answer_in_turn, start=start)))
-        return [answers[number] for number in range(len(checked))]
+        Args:
+            requests: The requests; an iterator is asked for more as there is place.
+            batch_size: How many are answered at a time; ``auto`` goes by free memory.
 
-    def _batch_size(self, samples: Sequence[Sample], method: Method, settings: Settings) -> int:
-        if not samples:
+        Yields:
+            The request's number and its answer, equal to that of a call of its own.
+
+        Raises:
+            UserError: One of them cannot be answered.
+        """
+        for number, outcome in self.outcomes(requests, batch_size=batch_size):
+            if not isinstance(outcome, Answer):
+                raise outcome
+            yield number, outcome
+
+    def outcomes(
+        self, requests: Iterable[Request], *, batch_size: int | Literal["auto"] = 8
+    ) -> Iterator[tuple[int, Answer | UserError]]:
+        """Answer requests as `answers` does, with what is wrong with one in place of its answer.
+
+        The next requests are prepared by threads meanwhile. A list is answered in an order in
+        which questions on one image, and similar lengths, are together.
+
+        Args:
+            requests: See `answers`.
+            batch_size: See `answers`.
+
+        Yields:
+            The request's number and its answer or its error, as they finish.
+        """
+        asked = checked_batch_size(batch_size)
+        listed = requests if isinstance(requests, Sequence) else None
+        if asked is None:
+            listed = listed if listed is not None else list(requests)
+            asked = self._fitting(listed)
+        queue = iter(enumerate(requests)) if listed is None else _ordered(listed, asked)
+        if listed is not None and len(listed) == 1:
+            yield 0, self._outcome(listed[0])
+            return
+        yield from self._in_turn(queue, asked)
+
+    def _outcome(self, request: Request) -> Answer | UserError:
+        try:
+            ticket = self.submit(request)
+        except UserError as error:
+            return error
+        try:
+            return ticket.result()
+        except UserError as error:
+            return error
+        finally:
+            ticket.cancel()
+
+    def _in_turn(
+        self, queue: Iterator[tuple[int, Request]], batch_size: int
+    ) -> Iterator[tuple[int, Answer | UserError]]:
+        waiting: deque[tuple[int, Future[PreparedRequest]]] = deque()
+        running: dict[Ticket, int] = {}
+        ended: deque[Ticket] = deque()
+        pool = ThreadPoolExecutor(PREPARING_THREADS, thread_name_prefix="secondsight-prepare")
+        try:
+            while True:
+                for number, request in itertools.islice(queue, batch_size - len(waiting)):
+                    waiting.append((number, pool.submit(self.prepare, request)))
+                while waiting and len(running) < batch_size:
+                    number, future = waiting.popleft()
+                    try:  # in order, so that who is answered with whom does not depend on threads
+                        prepared = future.result()
+                    except UserError as error:
+                        yield number, error
+                        continue
+                    ticket = Ticket(self.backbone, self.runner, prepared)
+                    running[ticket] = number
+                    ticket.add_done_callback(ended.append)
+                if not running:
+                    if not waiting:
+                        return
+                    continue
+                self.runner.run_until(lambda: bool(ended))
+                while ended:
+                    ticket = ended.popleft()
+                    number = running.pop(ticket)
+                    try:
+                        yield number, ticket.result()
+                    except UserError as error:
+                        yield number, error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for ticket in running:
+                ticket.cancel()
+
+    def _fitting(self, requests: Sequence[Request]) -> int:
+        if not requests:
             return 1
-        longest = max(samples, key=lambda sample: len(sample.question)).opened()
-        prompt = self._encode(longest)["input_ids"].shape[1]
-        positions = min(prompt + settings.max_new_tokens, self.encoder.context_length)
-        return fitting_batch_size(self.hf_model, positions, len(method.views(longest)))
+        longest = max(requests, key=lambda request: len(request.sample.question))
+        sample = longest.sample.checked().opened()
+        prompt = self.backbone.encode(sample)["input_ids"].shape[1]
+        tokens = max(request.settings.max_new_tokens for request in requests)
+        positions = min(prompt + tokens, self.encoder.context_length)
+        views = max(len(method.views(sample)) for method in {one.decoding for one in requests})
+        return fitting_batch_size(self.hf_model, positions, views)
+
+    def prepare(self, request: Request) -> PreparedRequest:
+        """Prepare a request: open its images, make its views, encode their prompts.
+
+        Raises:
+            UserError: Something in it cannot be used.
+        """
+        return prepare(self.backbone, request, self._ask)
+
+    def submit(
+        self,
+        request: Request,
+        listener: Listener | None = None,
+        *,
+        observer: Observer | None = None,
+    ) -> Ticket:
+        """Prepare a request and queue it; it is written while somebody runs the engine.
+
+        Args:
+            request: The request.
+            listener: Told of every token, by the thread that makes the step.
+            observer: Told of every step; makes every view be read at every step.
+
+        Returns:
+            The ticket, whose `result` is the answer.
+
+        Raises:
+            UserError: Something in it cannot be used.
+        """
+        prepared = self.prepare(request)
+        return Ticket(self.backbone, self.runner, prepared, listener=listener, observer=observer)
+
+    def run_while(self, condition: Callable[[], bool]) -> None:
+        """Run the engine for all callers, and sleep while nothing is queued.
+
+        Args:
+            condition: Asked between steps; call ``runner.notify()`` when it has become false.
+        """
+        self.runner.run_until(lambda: not condition())
+
+    def _ask(self, sample: Sample, question: str) -> str:
+        return self.answer(sample.image, question, max_new_tokens=ASK_FIRST_TOKENS).text
 
     def stream(
         self,
@@ -256,53 +392,26 @@ class Model:
         question: str,
         method: str | Method = "regular",
         *,
-        max_new_tokens: int = 512,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        top_k: int | None = None,
-        repetition_penalty: float = 1.0,
-        stop: str | list[str] | None = None,
-        seed: int = 0,
         history: Sequence[Turn] = (),
         schedule: str = "auto",
         share_views: bool = False,
+        **settings: Unpack[SettingsOptions],
     ) -> Stream:
         """Answer piece by piece; the arguments are those of `answer`.
 
         Returns:
             An iterator over pieces of text that never splits a character; joined they are the
-            answer's text. Its `answer` is the whole answer once it has ended, and closing it
-            ends the writing early.
+            answer's text. Its `answer` is the whole answer once it has ended. Closing it or
+            letting go of it ends the writing within a step.
         """
-        settings = Settings(
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            repetition_penalty=repetition_penalty,
-            stop=as_stops(stop),
-            seed=seed,
+        request = Request(
+            Sample(image, question, history=tuple(history)),
+            method,
+            settings_from(settings),
+            schedule=schedule,
+            share_views=share_views,
         )
-        chosen = create(method)
-        sample = _checked(Sample(image, question, history=tuple(history)))
-        # Looked at here, so that what is wrong is said now and not while streaming.
-        encoded = self._look(sample, chosen, settings, share_views)
-
-        def write(cancelled: StoppingCriteria, emit: Callable[[str], None]) -> Answer:
-            pieces = Pieces(self.tokenizer, settings.stop, emit)
-            [answer] = Writing(
-                self,
-                [encoded],
-                chosen,
-                settings,
-                schedule=schedule,
-                streamer=pieces,
-                criteria=[cancelled],
-            ).run()
-            pieces.finish(answer.text)
-            return answer
-
-        return Stream(write)
+        return Stream(partial(self.submit, request), self.runner)
 
     def trace(
         self,
@@ -310,33 +419,20 @@ class Model:
         question: str,
         method: str | Method = "regular",
         *,
-        max_new_tokens: int = 64,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        top_k: int | None = None,
-        repetition_penalty: float = 1.0,
-        stop: str | list[str] | None = None,
-        seed: int = 0,
         history: Sequence[Turn] = (),
         schedule: str = "auto",
         attentions: bool = True,
         rollout: bool = False,
         layers: str | Collection[int] = (),
         keep: str | Path | None = None,
-    ) -> Trace:
+        **settings: Unpack[SettingsOptions],
+    ) -> Any:
         """Answer, and record everything on the way; the answer is that of `answer`.
 
         Args:
             image: As for `answer`, and so for all that is not named here.
             question: See `answer`.
             method: See `answer`.
-            max_new_tokens: See `answer`.
-            temperature: See `answer`.
-            top_p: See `answer`.
-            top_k: See `answer`.
-            repetition_penalty: See `answer`.
-            stop: See `answer`.
-            seed: See `answer`.
             history: See `answer`.
             schedule: See `answer`; recording reads every view at every step.
             attentions: Whether to record attention to the patches.
@@ -344,120 +440,24 @@ class Model:
             layers: Layers to show one by one, calls and heads: numbers, or text such as ``0,4-7``
                 or ``all``.
             keep: A file for the whole tensors, in safetensors' format.
+            **settings: See `answer`; at most 64 new tokens if left out.
 
         Returns:
-            The record, which writes itself as HTML, Markdown or JSON.
+            The `secondsight.trace.Trace`, which writes itself as HTML, Markdown or JSON.
         """
         from secondsight.trace import Options, record
 
-        settings = Settings(
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            repetition_penalty=repetition_penalty,
-            stop=as_stops(stop),
-            seed=seed,
-        )
-        chosen = create(method)
-        sample = _checked(Sample(image, question, history=tuple(history)))
-
-        def write(
-            batch: Sequence[Looked], loop: Callable[..., Any], observer: Observer
-        ) -> list[Answer]:
-            writing = Writing(self, batch, chosen, settings, schedule=schedule, observer=observer)
-            return writing.run(loop)
-
+        chosen = settings_from({"max_new_tokens": 64, **settings})
+        sample = Sample(image, question, history=tuple(history))
+        request = Request(sample, method, chosen, schedule=schedule)
         return record(
-            self,
-            chosen,
-            settings,
-            Options(attentions=attentions, rollout=rollout, layers=layers, keep=keep),
-            look=partial(self._look, sample, chosen, settings, share_views=False),
-            write=write,
+            self, request, Options(attentions=attentions, rollout=rollout, layers=layers, keep=keep)
         )
 
-    def _encode(self, sample: Sample) -> dict[str, Any]:
-        inputs = self.encoder.encode(sample)
-        length = inputs["input_ids"].shape[1]
-        if length >= self.encoder.context_length:
-            raise QuestionError(
-                f"The prompt has {length} positions, image included; the model's context has "
-                f"{self.encoder.context_length}. Ask a shorter question."
-            )
-        return inputs
 
-    def to_device(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Inputs on the model's device, pixels in its dtype."""
-
-        def move(value: Any) -> Any:
-            if not isinstance(value, torch.Tensor):
-                return value
-            dtype = self.hf_model.dtype if value.is_floating_point() else None
-            return value.to(device=self.hf_model.device, dtype=dtype)
-
-        return {key: move(value) for key, value in inputs.items()}
-
-    def facts(self) -> dict[str, Any]:
-        """What an answer's provenance says about the model."""
-        return {
-            "model": self.name,
-            "revision": self.revision,
-            "dtype": str(self.hf_model.dtype).removeprefix("torch."),
-            "device": str(self.hf_model.device),
-            "preset": self.preset.name,
-        }
-
-    def _look(
-        self, sample: Sample, method: Method, settings: Settings, share_views: bool
-    ) -> Looked:
-        """Look at a sample in every view of a method, with the sample's own random numbers."""
-        start = time.perf_counter()
-        opened = sample.opened()
-        seed = derive_seed(settings.seed, opened.identity)
-        views, reply = self._views(opened, method)
-        drawn_for = derive_seed(settings.seed, opened.digest) if share_views else seed
-        draws = generator(derive_seed(drawn_for, "views"))
-        seen = [view.apply(opened, draws) for view in views]
-        encoded = [self._encode(one) for one in seen]
-        return Looked(
-            sample=opened,
-            seed=derive_seed(seed, "tokens"),
-            seen=tuple(seen),
-            views=tuple(encoded),
-            prefixes=tuple(map(self._prefix, encoded)),
-            names=tuple(view.name for view in views),
-            drawn=tuple(one.drawn for one in seen),
-            reply=reply,
-            seconds=time.perf_counter() - start,
-        )
-
-    def _prefix(self, inputs: dict[str, Any]) -> Prefix | None:
-        """The beginning of a prompt that other questions on the same image share."""
-        length = self.encoder.shareable(inputs)
-        if not length:
-            return None
-        digest = hashlib.blake2b(inputs["input_ids"][:, :length].numpy().tobytes(), digest_size=16)
-        for name, value in sorted(inputs.items()):
-            if name not in TOKEN_ALIGNED and isinstance(value, torch.Tensor):
-                digest.update(f"{name} {tuple(value.shape)}".encode() + value.numpy().tobytes())
-        return Prefix(digest.digest(), length)
-
-    def _views(self, sample: Sample, method: Method) -> tuple[tuple[View, ...], str | None]:
-        if not isinstance(method, RitualPlus):
-            return method.views(sample), None
-        question = method.consultation(sample)
-        reply = self.answer(sample.image, question, max_new_tokens=CONSULTATION_TOKENS).text
-        return method.views_after(reply), reply
-
-
-def _as_sample(sample: Sample | tuple[Images, str]) -> Sample:
-    return sample if isinstance(sample, Sample) else Sample(*sample)
-
-
-def _checked(sample: Sample) -> Sample:
-    if not isinstance(sample.question, str) or not sample.question.strip():
-        raise QuestionError("The question is empty. Ask something about the image.")
-    if any("\ud800" <= character <= "\udfff" for character in sample.question):
-        raise QuestionError("The question holds bytes that are no text. Write it in UTF-8.")
-    return sample
+def _ordered(requests: Sequence[Request], batch_size: int) -> Iterator[tuple[int, Request]]:
+    """Requests with their numbers, window by window, alike ones together."""
+    for start in range(0, len(requests), WINDOW * batch_size):
+        window = requests[start : start + WINDOW * batch_size]
+        for place in order([one.sample for one in window], batch_size):
+            yield start + place, window[place]

@@ -10,33 +10,28 @@ from typing import Any
 import torch
 import transformers
 
-from secondsight.inference.looked import Looked
-from secondsight.methods import Method
-from secondsight.settings import Settings
+from secondsight.inference.prepare import PreparedRequest
 
 
-def provenance(looked: Looked, method: Method, settings: Settings) -> dict[str, Any]:
+def provenance(asked: PreparedRequest) -> dict[str, Any]:
     """What was asked, how it was decoded, what was drawn, and by which versions.
 
     Args:
-        looked: The sample as the method looked at it.
-        method: The method.
-        settings: The generation settings.
+        asked: The request and what was made of it.
     """
+    method, settings, sample = asked.method, asked.request.settings, asked.sample
     views = [
         {"view": name, **({"drawn": drawn} if drawn else {})}
-        for name, drawn in zip(looked.names, looked.drawn, strict=True)
+        for name, drawn in zip(asked.names, asked.drawn, strict=True)
     ]
-    reply = {"reply": looked.reply} if looked.reply is not None else {}
+    reply = {"reply": sample.reply} if sample.reply is not None else {}
     generation = asdict(settings)
     seed = generation.pop("seed")
     return {
-        "image": looked.sample.digest,
-        "question": looked.sample.question,
-        "history": [
-            {"question": turn.question, "answer": turn.answer} for turn in looked.sample.history
-        ],
-        "sample_id": looked.sample.id,
+        "image": sample.digest,
+        "question": sample.question,
+        "history": [{"question": turn.question, "answer": turn.answer} for turn in sample.history],
+        "sample_id": sample.id,
         "method": {"name": method.name, "spec": method.spec, **method.parameters, **reply},
         "views": views,
         "seed": seed,

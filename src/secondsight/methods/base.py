@@ -58,8 +58,23 @@ class Method:
         for field in dataclasses.fields(self):
             _check_range(self.name or type(self).__name__, field, getattr(self, field.name))
 
+    def ask_first(self, sample: Sample) -> str | None:
+        """What the model is asked before it answers; its reply is in `Sample.reply` for `views`.
+
+        Args:
+            sample: The sample, its images opened.
+
+        Returns:
+            A question about the same images; None for no question.
+        """
+        return None
+
     def views(self, sample: Sample) -> tuple[View, ...]:
-        """The views that this method needs of a sample, the original first."""
+        """The views that this method needs of a sample, the original first.
+
+        Args:
+            sample: The sample, its images opened; samples may need different views.
+        """
         return (Original(),)
 
     def combine(self, logits: torch.Tensor, step: int) -> torch.Tensor:
@@ -88,7 +103,7 @@ class Method:
         cutoff = logits.amax(dim=-1, keepdim=True) + math.log(self.beta)
         return logits >= cutoff
 
-    def undecided(
+    def needs_views(
         self, logits: torch.Tensor, plausible: torch.Tensor | None, step: int
     ) -> torch.Tensor:
         """For which samples the views beyond the original can still change the outcome.

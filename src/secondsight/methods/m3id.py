@@ -65,7 +65,7 @@ class M3ID(Method):
         """As the base class; the paper's variant has no plausibility."""
         return None if self.variant == "paper" else super().plausible(logits)
 
-    def undecided(
+    def needs_views(
         self, logits: torch.Tensor, plausible: torch.Tensor | None, step: int
     ) -> torch.Tensor:
         """Nothing is at weight 0; in the paper's variant, nothing is where the model is sure."""
@@ -74,7 +74,7 @@ class M3ID(Method):
             return torch.zeros(logits.shape[0], dtype=torch.bool, device=logits.device)
         if self.variant == "paper":
             return self._unsure(logits)
-        return super().undecided(logits, plausible, step)
+        return super().needs_views(logits, plausible, step)
 
     def _unsure(self, logits: torch.Tensor) -> torch.Tensor:
         return logits.log_softmax(dim=-1).amax(dim=-1).exp() < self.alpha

@@ -54,8 +54,8 @@ class RitualPlus(Ritual):
 
     source: ClassVar[str] = "arXiv 2405.17821 v2"
 
-    def consultation(self, sample: Sample) -> str:
-        """What the model is asked before it answers (in our own words)."""
+    def ask_first(self, sample: Sample) -> str | None:
+        """Which transform helps (in our own words)."""
         options = ", ".join(words[0] for words in CHOICES.values())
         return (
             "I will show you this image a second time, changed in one way, to help you answer "
@@ -63,9 +63,9 @@ class RitualPlus(Ritual):
             "Reply with the name of one change."
         )
 
-    def views_after(self, reply: str) -> tuple[View, ...]:
-        """The views once the model has replied; a reply that names no transform draws one."""
-        chosen = chosen_transform(reply)
+    def views(self, sample: Sample) -> tuple[View, ...]:
+        """The original and the transform that the reply names; one is drawn if it names none."""
+        chosen = chosen_transform(sample.reply or "")
         return (Original(), Transformed(chosen or self.transform))
 
 

@@ -9,7 +9,7 @@ import torch
 from transformers import DynamicCache
 
 from secondsight.decoding import decode
-from secondsight.decoding.cache import CACHE
+from secondsight.decoding.transformers5 import CACHE
 from secondsight.inference.model import Model
 from secondsight.methods import Method
 

@@ -20,7 +20,7 @@ from transformers import (
 
 from secondsight.checkpoints.llava import LlavaEncoder
 from secondsight.checkpoints.loading import bundled_folder
-from secondsight.decoding.tokenizers import remember_tokenizer
+from secondsight.decoding.transformers5 import remember_tokenizer
 from secondsight.errors import UserError, nearest
 from secondsight.inference.model import Model
 from secondsight.presets import PRESETS

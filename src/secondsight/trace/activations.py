@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from secondsight.decoding.cache import CACHE
+from secondsight.decoding.transformers5 import CACHE
 from secondsight.trace.keep import Keeper
 from secondsight.trace.modules import PROJECTOR, find
 from secondsight.trace.tensors import TensorFacts, summarize

@@ -12,7 +12,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from transformers.generation import GenerateDecoderOnlyOutput, GenerationMode
 
 from secondsight.decoding import decode
-from secondsight.decoding.cache import CACHE
+from secondsight.decoding.transformers5 import CACHE
 from secondsight.settings import Settings
 from secondsight.trace.calls import describe
 from secondsight.trace.config import plain

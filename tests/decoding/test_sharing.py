@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from secondsight.decoding.prefixes import KeysValues, PrefixCache
+from secondsight.decoding.sharing import KeysValues, PrefixCache
 
 
 def prefix(values: int) -> KeysValues:

@@ -1,0 +1,190 @@
+"""One step of the running sequences: which views are read, and the scores they combine to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Sequence as Many
+from typing import Final
+
+import torch
+from transformers.utils import ModelOutput
+
+from secondsight.decoding.rows import Pool, Row
+from secondsight.decoding.schedule import Schedules
+from secondsight.decoding.sequence import Sequence
+from secondsight.decoding.soundness import unsound
+
+_NEVER: Final = float("-inf")
+_LEAST: Final = torch.finfo(torch.float32).min
+"""What some processors write for no chance; others turn a row without any into NaN."""
+
+
+Process = Callable[[torch.Tensor], torch.Tensor]
+"""Applies logits processors and warpers to the scores of all sequences."""
+
+
+class Scoring:
+    """Reads the views of one step, as many of them as can change an outcome.
+
+    Args:
+        pool: The model's rows.
+        sequences: The running sequences.
+        schedules: When the views beyond the base are read.
+        options: Passed to the forward pass, such as ``output_attentions``.
+
+    Attributes:
+        sequences: The sequences, whose places all tensors here go by.
+        base: The base views' raw logits, float32 of shape (sequences, vocabulary).
+        unsound: By place, what is wrong with a sequence whose scores are no numbers.
+        plausible: Which tokens have a chance, bool of that shape, or None for all of all.
+        output: The model's output of the pass that read the base views.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        sequences: Many[Sequence],
+        schedules: Schedules,
+        options: dict[str, bool],
+    ) -> None:
+        self.sequences = sequences
+        self._pool = pool
+        self._others: dict[int, torch.Tensor] = {}
+        riding = [
+            place
+            for place, one in enumerate(sequences)
+            if len(one.rows) > 1 and schedules.rides(one, pool, sequences)
+        ]
+        rows = [one.rows[0] for one in sequences] + self._rows_beyond(riding)
+        logits, output = self._read(rows, options)
+        self.output: ModelOutput = output
+        self.base = logits[: len(sequences)]
+        self.unsound = unsound(pool, [one.rows[0] for one in sequences], self.base)
+        self._note(riding, logits[len(sequences) :])
+        self._limited = [True] * len(sequences)
+        self.plausible = self._plausible()
+        self._read_where_it_matters(schedules)
+
+    def _rows_beyond(self, places: Iterable[int]) -> list[Row]:
+        return [row for place in places for row in self.sequences[place].rows[1:]]
+
+    def _read(self, rows: Many[Row], options: dict[str, bool]) -> tuple[torch.Tensor, ModelOutput]:
+        """Read rows by their place in the cache, where neighbours are read without a copy."""
+        order = sorted(range(len(rows)), key=lambda place: rows[place].index)
+        logits, output = self._pool.read([rows[place] for place in order], **options)
+        if order == list(range(len(rows))):
+            return logits, output
+        back = sorted(range(len(rows)), key=order.__getitem__)
+        return logits[back], output
+
+    def _note(self, places: Many[int], logits: torch.Tensor) -> None:
+        """Keep the logits of the views beyond the base, one sequence's after another's."""
+        sizes = [len(self.sequences[place].rows) - 1 for place in places]
+        self._others.update(zip(places, logits.split(sizes), strict=True) if places else ())
+
+    def _plausible(self) -> torch.Tensor | None:
+        """Ask each method about its sequences."""
+        found: torch.Tensor | None = None
+        for places in self._alike(range(len(self.sequences)), lambda one: one.method):
+            mask = self.sequences[places[0]].method.plausible(self.base[places])
+            for place in places:
+                self._limited[place] = mask is not None
+            if mask is not None and len(places) == len(self.sequences):
+                return mask
+            if mask is not None:
+                if found is None:
+                    found = torch.ones_like(self.base, dtype=torch.bool)
+                found[places] = mask
+        return found
+
+    def limits(self, place: int) -> torch.Tensor | None:
+        """Which tokens of a sequence are plausible; None where its method lets all be."""
+        limited = self.plausible is not None and self._limited[place]
+        return self.plausible[place] if limited and self.plausible is not None else None
+
+    def _read_where_it_matters(self, schedules: Schedules) -> None:
+        several = [place for place, one in enumerate(self.sequences) if len(one.rows) > 1]
+        asked = [
+            place for place in several if not schedules.reads_everything(self.sequences[place])
+        ]
+        needing = set(several) - set(asked)
+        for places in self._alike(asked, lambda one: (one.method, len(one.ids))):
+            one = self.sequences[places[0]]
+            limited = self.plausible is not None and self._limited[places[0]]
+            mask = self.plausible[places] if limited and self.plausible is not None else None
+            needs = one.method.needs_views(self.base[places], mask, len(one.ids)).tolist()
+            needing |= {place for place, need in zip(places, needs, strict=True) if need}
+        schedules.saw(self.sequences, needing)
+        self.read_views(sorted(needing))
+
+    def read_views(self, places: Iterable[int]) -> None:
+        """Read the views beyond the base of some sequences, unless that has been done."""
+        missing = [
+            place
+            for place in places
+            if place not in self._others and len(self.sequences[place].rows) > 1
+        ]
+        if missing:
+            self._note(missing, self._read(self._rows_beyond(missing), {})[0])
+
+    def logits(self, place: int) -> torch.Tensor:
+        """All views' raw logits of a sequence whose views were read, (views, vocabulary)."""
+        base = self.base[place : place + 1]
+        return torch.cat([base, self._others[place]]) if place in self._others else base
+
+    def combined(self) -> torch.Tensor:
+        """Scores before plausibility; the base's logits where no other view can matter."""
+        combined = self.base.clone()
+        known = [
+            place
+            for place, one in enumerate(self.sequences)
+            if len(one.rows) == 1 or place in self._others
+        ]
+        for places in self._alike(known, lambda one: (one.method, len(one.ids), len(one.rows))):
+            one = self.sequences[places[0]]
+            logits = self.base[places].unsqueeze(0)
+            if places[0] in self._others:
+                others = [self._others[place] for place in places]
+                logits = torch.cat([logits, torch.stack(others, dim=1)])
+            combined[places] = one.method.combine(logits, len(one.ids))
+        return combined
+
+    def scores(self, process: Process) -> torch.Tensor:
+        """The final scores.
+
+        Where the logits processors ban every plausible token (a minimum length when only the
+        end is plausible, say), plausibility is judged anew among the tokens that they allow.
+
+        Args:
+            process: Applies the logits processors and warpers.
+
+        Returns:
+            float32 of shape (sequences, vocabulary).
+        """
+        if self.plausible is None:
+            return process(self.combined())
+        masked = self.combined().masked_fill_(~self.plausible, _NEVER)
+        scores = process(masked)
+        alive = (scores > _LEAST).any(dim=-1)
+        if bool(alive.all()):
+            return scores
+        dead = [place for place in (~alive).nonzero()[:, 0].tolist() if self._limited[place]]
+        self.read_views(dead)
+        allowed = process(self.base.clone()) > _LEAST
+        combined = self.combined()
+        for place in dead:
+            fitting = allowed[place : place + 1]
+            base = self.base[place : place + 1].masked_fill(~fitting, _NEVER)
+            second = self.sequences[place].method.plausible(base)
+            chance = fitting if second is None else second & fitting
+            combined[place : place + 1].masked_fill_(~chance, _NEVER)
+        rescored = process(combined)
+        scores[dead] = rescored[dead]
+        return scores
+
+    def _alike(self, places: Iterable[int], key: Callable[[Sequence], Hashable]) -> list[list[int]]:
+        """Places grouped by something of their sequences; usually one group of all."""
+        groups: dict[Hashable, list[int]] = {}
+        for place in places:
+            groups.setdefault(key(self.sequences[place]), []).append(place)
+        return list(groups.values())

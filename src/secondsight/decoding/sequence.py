@@ -1,0 +1,98 @@
+"""A sequence: what was prepared for it, its rows, its tokens, and its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Many
+from dataclasses import dataclass, field
+from typing import Any
+
+from secondsight.answer import FinishReason
+from secondsight.decoding.rows import Prompt, Row
+from secondsight.decoding.sampling import Sampler
+from secondsight.decoding.step import Observer
+from secondsight.methods import Method
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A request ready for the engine: nothing in it is text, an image or a setting any more.
+
+    Attributes:
+        method: How its views combine.
+        views: The prompt of each view, and its place where several prompts are one; the base
+            first.
+        sampler: Makes what chooses its tokens, anew at every start.
+        schedule: When the views beyond the base are read.
+        constants: Inputs of every forward pass that belong to no row.
+    """
+
+    method: Method
+    views: tuple[tuple[Prompt, int], ...]
+    sampler: Callable[[], Sampler]
+    schedule: str = "auto"
+    constants: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Sequence:
+    """One answer while it is written.
+
+    Attributes:
+        prepared: What was prepared for it.
+        number: Its number among all that the engine was given.
+        observer: Told of every step.
+        rows: Its rows, the base's first; none while it waits.
+        ids: The tokens so far, the one that ends it included.
+        finished: Why it ended; None while it has not.
+        error: What made it impossible to go on, if something did.
+    """
+
+    prepared: Prepared
+    number: int
+    observer: Observer | None
+    sampler: Sampler
+    rows: tuple[Row, ...] = ()
+    ids: list[int] = field(default_factory=list)
+    finished: FinishReason | None = None
+    error: Exception | None = None
+    reported: int = 0
+
+    @property
+    def method(self) -> Method:
+        """How its views combine."""
+        return self.prepared.method
+
+    @property
+    def watched(self) -> bool:
+        """Whether every view's logits are asked for at every step."""
+        return self.observer is not None or self.sampler.watched
+
+    def start(self) -> None:
+        """Make its rows, with nothing read or written yet."""
+        self.rows = tuple(Row(prompt, place) for prompt, place in self.prepared.views)
+
+    def restart(self) -> None:
+        """Forget what was written: with the same seed it is written again."""
+        self.rows, self.ids = (), []
+        self.sampler = self.prepared.sampler()
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a step did to one sequence.
+
+    Attributes:
+        sequence: The sequence.
+        token: Its new token; None where it only ended.
+        finished: Why it ended with it, if it did.
+    """
+
+    sequence: Sequence
+    token: int | None
+    finished: FinishReason | None
+
+
+def rows_of(sequences: Many[Sequence]) -> list[Row]:
+    """All rows of some sequences."""
+    return [row for sequence in sequences for row in sequence.rows]

@@ -1,0 +1,178 @@
+"""From a request to what the engine takes: images opened, views made, prompts encoded.
+
+Everything here is done on the CPU and may be done in any thread while the model is busy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+
+from secondsight.decoding.collate import TOKEN_ALIGNED
+from secondsight.decoding.rows import Prompt, constants_of
+from secondsight.decoding.sampling import OwnSampler, derive_seed, generator
+from secondsight.decoding.schedule import check_schedule
+from secondsight.decoding.sequence import Prepared
+from secondsight.decoding.sharing import Prefix
+from secondsight.errors import UserError
+from secondsight.inference.backbone import Backbone
+from secondsight.inference.ending import Ending, end_ids
+from secondsight.methods import Method
+from secondsight.request import Request
+from secondsight.sample import Sample
+
+Ask = Callable[[Sample, str], str]
+"""Puts a method's own question about a sample to the model, and returns its reply."""
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedRequest:
+    """A request with everything that was made of it.
+
+    Attributes:
+        request: The request.
+        method: Its method.
+        sample: Its sample, images opened.
+        seen: The sample as each view sees it, the original first.
+        names: The views' names.
+        inputs: The model inputs of each view, on the CPU.
+        generation: What `generate` made of the settings.
+        prepared: What the engine takes.
+        seconds: How long preparing took.
+    """
+
+    request: Request
+    method: Method
+    sample: Sample
+    seen: tuple[Sample, ...]
+    names: tuple[str, ...]
+    inputs: tuple[dict[str, Any], ...]
+    generation: Generation
+    prepared: Prepared
+    seconds: float
+
+    @property
+    def drawn(self) -> tuple[str | None, ...]:
+        """What each view drew, in words."""
+        return tuple(one.drawn for one in self.seen)
+
+
+@dataclass(frozen=True, eq=False)
+class Generation:
+    """What transformers' `generate` makes of settings: it is the factory of these.
+
+    Attributes:
+        config: The generation configuration.
+        processors: Logits processors and warpers.
+        criteria: Its stopping criteria, for the record; an answer's end is `Ending`'s to say.
+        constants: Inputs of every forward pass that belong to no prompt.
+    """
+
+    config: GenerationConfig
+    processors: LogitsProcessorList
+    criteria: StoppingCriteriaList
+    constants: Mapping[str, Any]
+
+
+def prepare(backbone: Backbone, request: Request, ask: Ask) -> PreparedRequest:
+    """Look at a request's sample in every view of its method.
+
+    Args:
+        backbone: The model.
+        request: The request.
+        ask: Called where the method asks the model something before it answers.
+
+    Raises:
+        UserError: An image, the question, the method or a setting cannot be used.
+    """
+    start = time.perf_counter()
+    check_schedule(request.schedule)
+    method, settings = request.decoding, request.settings
+    sample = request.sample.checked().opened()
+    seed = derive_seed(settings.seed, sample.identity)
+    question = method.ask_first(sample)
+    if question is not None:
+        sample = replace(sample, reply=ask(sample, question))
+    views = method.views(sample)
+    views_seed = derive_seed(settings.seed, sample.digest) if request.share_views else seed
+    draws = generator(derive_seed(views_seed, "views"))
+    seen = tuple(view.apply(sample, draws) for view in views)
+    inputs = tuple(backbone.encode(one) for one in seen)
+    room = backbone.encoder.context_length - max(one["input_ids"].shape[1] for one in inputs)
+    longest = min(settings.max_new_tokens, room)
+    base = backbone.to_device(inputs[0])
+    generation = _generation(backbone, base, longest, settings.for_generate())
+    ends = end_ids(generation.config.eos_token_id)
+    sampler = partial(
+        OwnSampler,
+        base["input_ids"],
+        generation.processors,
+        derive_seed(seed, "tokens") if settings.samples else None,
+        Ending(backbone.tokenizer, ends, settings.stop, longest),
+    )
+    on_device = (base, *map(backbone.to_device, inputs[1:]))
+    prompts = tuple(
+        (Prompt(moved, _prefix(backbone, one)), 0)
+        for moved, one in zip(on_device, inputs, strict=True)
+    )
+    return PreparedRequest(
+        request=request,
+        method=method,
+        sample=sample,
+        seen=seen,
+        names=tuple(view.name for view in views),
+        inputs=inputs,
+        generation=generation,
+        prepared=Prepared(method, prompts, sampler, request.schedule, generation.constants),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _generation(
+    backbone: Backbone, inputs: Mapping[str, Any], longest: int, settings: Mapping[str, Any]
+) -> Generation:
+    """Let `generate` prepare what it prepares for its own loops."""
+
+    def stop_there(
+        model: Any,
+        input_ids: torch.Tensor,
+        logits_processor: LogitsProcessorList,
+        stopping_criteria: StoppingCriteriaList,
+        generation_config: GenerationConfig,
+        **model_kwargs: Any,
+    ) -> Any:
+        return Generation(
+            generation_config, logits_processor, stopping_criteria, constants_of(model_kwargs)
+        )
+
+    try:
+        made: Any = backbone.hf_model.generate(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            custom_generate=stop_there,
+            max_new_tokens=longest,
+            **settings,
+        )
+    except ValueError as error:  # a generation_config.json that contradicts itself
+        raise UserError(f"transformers refuses these settings: {error}") from error
+    found: Generation = made
+    return found
+
+
+def _prefix(backbone: Backbone, inputs: Mapping[str, Any]) -> Prefix | None:
+    """The beginning of a prompt that other questions on the same images share."""
+    length = backbone.encoder.shareable(inputs)
+    if not length:
+        return None
+    digest = hashlib.blake2b(inputs["input_ids"][:, :length].numpy().tobytes(), digest_size=16)
+    for name, value in sorted(inputs.items()):
+        if name not in TOKEN_ALIGNED and isinstance(value, torch.Tensor):
+            digest.update(f"{name} {tuple(value.shape)}".encode() + value.numpy().tobytes())
+    return Prefix(digest.digest(), length)

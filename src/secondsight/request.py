@@ -1,0 +1,40 @@
+"""A request: a sample, and how it is to be answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from secondsight.methods import Method, create
+from secondsight.sample import Sample
+from secondsight.settings import Settings
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question for a model.
+
+    Attributes:
+        sample: The question and its images.
+        method: A decoding method, or its text form such as ``ritual:alpha=2``.
+        settings: How the answer is generated.
+        evidence: Whether to keep what speaks for every token.
+        schedule: When the views are read: ``auto``, ``joint`` or ``lazy``; the answer does not
+            depend on it.
+        share_views: Whether what the views draw (RITUAL's transform, VCD's noise) depends on the
+            images alone, so that all questions on them share the views.
+
+    Raises:
+        UserError: The method or the schedule does not exist.
+    """
+
+    sample: Sample
+    method: Method | str = "regular"
+    settings: Settings = field(default_factory=Settings)
+    evidence: bool = False
+    schedule: str = "auto"
+    share_views: bool = False
+
+    @property
+    def decoding(self) -> Method:
+        """The method itself."""
+        return create(self.method)
