@@ -138,7 +138,6 @@ def load(
         name=checkpoint.name,
         revision=checkpoint.revision,
         stored_generation=stored,
-        stored_config=config,
     )
 
 

@@ -231,8 +231,7 @@ def _settings(model: Model, method: Method, settings: Settings) -> dict[str, Any
 
 def _code(method: Method) -> dict[str, Any]:
     """Whose code the method is, where it does not come with secondsight."""
-    own: type = type(method)
-    code = code_hash(own)
+    code = code_hash(type(method))
     return {} if code is None else {"code_sha256": code}
 
 

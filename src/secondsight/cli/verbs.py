@@ -71,6 +71,7 @@ VERBS: Final = (
         "All methods and their controls side by side on one image.",
         ASK,
     ),
+    Verb("serve", "serve", "serve", "An OpenAI-compatible server, and a page in the browser.", ASK),
     Verb(
         "eval",
         "eval",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +25,6 @@ class Backbone:
         name: How the model was asked for.
         revision: The commit on the hub, if it came from there.
         stored_generation: The generation configuration as the checkpoint has it.
-        stored_config: The checkpoint's own ``config.json``; None where there is none.
     """
 
     hf_model: PreTrainedModel
@@ -35,7 +33,6 @@ class Backbone:
     name: str
     revision: str | None
     stored_generation: GenerationConfig
-    stored_config: Mapping[str, Any] | None = None
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from PIL import Image
 
-from secondsight.inference.model import Model
+if TYPE_CHECKING:
+    from secondsight.inference.model import Model
 
 Grid = tuple[int, int]
 """Rows and columns of patches."""
