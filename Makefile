@@ -4,13 +4,23 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 
-.PHONY: demo test lint slow package clean
+# What a change breaks first: tokens, methods, answers, images, prompts; no other processes.
+CORE := tests/golden tests/decoding tests/methods tests/inference \
+	$(filter-out tests/test_extras.py tests/test_package.py,$(wildcard tests/test_*.py))
+
+.PHONY: demo test fast lint slow package clean
 
 demo: $(VENV)/installed
 	$(BIN)/secondsight compare
 
 test: $(VENV)/installed-dev lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+
+fast: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(CORE)
+	$(BIN)/mypy
 
 slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow

@@ -55,7 +55,7 @@ def bundled(repeats: int) -> str:
             model, repeats=2 * repeats + 1, warmup=2, image=image.convert("RGB"), progress=print
         )
     plot(result, DOCS / "performance.svg")
-    regular, loop = (found(result, "regular", scheme) for scheme in ("regular", "loop"))
+    regular, engine = (found(result, "regular", scheme) for scheme in ("regular", "engine"))
     return section(
         result,
         [
@@ -63,7 +63,7 @@ def bundled(repeats: int) -> str:
                 (f"{method}: caption, x regular", 1.35, found(result, method, "auto").ratio, True)
                 for method in ("ritual", "m3id")
             ),
-            ("loop: ms per token over regular", 0.3, 1e3 * (rate(loop) - rate(regular)), True),
+            ("engine: ms per token over regular", 0.3, 1e3 * (rate(engine) - rate(regular)), True),
         ],
     )
 

@@ -506,7 +506,7 @@ def test_several_images_are_transformed_alike(model: secondsight.Model, picture:
     assert first.tobytes() == second.tobytes() != picture(1).tobytes()
 
 
-def test_no_images_are_none(model: secondsight.Model) -> None:
-    empty, none = (model.encode(image, QUESTION) for image in ([], None))
-    assert torch.equal(empty["input_ids"], none["input_ids"])
-    assert "pixel_values" not in empty
+def test_an_empty_list_is_not_taken_for_no_image(model: secondsight.Model) -> None:
+    assert "pixel_values" not in model.encode(None, QUESTION)
+    with pytest.raises(ImageError, match="empty list"):
+        model.encode([], QUESTION)

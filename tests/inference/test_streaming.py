@@ -57,10 +57,10 @@ def test_any_text_arrives_whole(model: secondsight.Model, text: str) -> None:
     assert "\ufffd" in text or all("\ufffd" not in piece for piece in shown)
 
 
-@given(ids=st.lists(st.integers(3, 399), max_size=25))
+@given(ids=st.lists(st.integers(3, 450), max_size=25))
 @settings(max_examples=80, deadline=None)
 def test_any_ids_add_up(model: secondsight.Model, ids: list[int]) -> None:
-    """Models may write bytes that are no text; what was shown must still be the answer."""
+    """Models may write bytes that are no text, and ids that only their padded head has."""
     shown, whole = pieces_of(model.tokenizer, ids)
     assert "".join(shown) == whole
 

@@ -186,6 +186,22 @@ def test_config_is_the_checkpoints(recorded: dict[str, Any]) -> None:
     assert (config["dtype"], config["device"]) == ("float32", "cpu")
 
 
+def test_the_checkpoints_own_configuration_is_shown(
+    recorded: dict[str, Any], golden_model: GoldenModel, golden_checkpoint: Callable[[str], Path]
+) -> None:
+    stored = json.loads((golden_checkpoint("tiny") / "config.json").read_text())
+    shown = recorded["config"]["stored_config"]
+    assert shown == stored
+    assert shown["architectures"] == ["LlavaLlamaForCausalLM"]
+    assert shown["image_aspect_ratio"] == "pad"
+    assert "mm_vision_tower" in shown
+    assert recorded["config"]["model_config"]["architectures"] != shown["architectures"]
+    trace = golden_model().trace(None, QUESTION, max_new_tokens=1)
+    for report in (trace.to_html(), trace.to_markdown()):
+        for name in ("LlavaLlamaForCausalLM", "image_aspect_ratio", "mm_projector_type"):
+            assert name in report.partition("# Inference")[0]
+
+
 def test_output_has_the_originals_form(recorded: dict[str, Any]) -> None:
     output = recorded["output"]
     assert output["sequence"][:50] == IDS
@@ -205,15 +221,17 @@ def test_flow_goes_from_pixels_to_logits(recorded: dict[str, Any]) -> None:
     modules = [call["module"] for call in prefill]
     order = ["model.vision_tower", "model.multi_modal_projector", "model.language_model", "lm_head"]
     assert sorted(order, key=modules.index) == order
-    attention = next(
+    calls = [
         call for call in prefill if call["module"] == "model.language_model.layers.1.self_attn"
-    )
-    assert attention["name"] == "LlamaAttention.forward"
-    assert attention["place"].startswith("transformers/models/llama/modeling_llama.py:")
-    assert attention["inputs"]["hidden_states"] == "(1, 65, 64) float32"
-    assert attention["outputs"].startswith("tuple((1, 65, 64) float32")
+    ]
+    assert {call["name"] for call in calls} == {"LlamaAttention.forward"}
+    for call, positions in zip(calls, (51, 14), strict=True):  # up to the image, then the question
+        assert call["place"].startswith("transformers/models/llama/modeling_llama.py:")
+        assert call["inputs"]["hidden_states"] == f"(1, {positions}, 64) float32"
+        assert call["outputs"].startswith(f"tuple((1, {positions}, 64) float32")
     assert any(call["name"] == "apply_rotary_pos_emb" for call in prefill)
-    assert any(call["name"].endswith("generate") for call in prefill)
+    assert any(call["name"].endswith("generate") for call in encoding)
+    assert any(call["name"] == "Pool.read" for call in prefill)
     decoded = next(call for call in first if call["module"] == "model.language_model.layers.0")
     assert decoded["inputs"]["hidden_states"] == "(1, 1, 64) float32"
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -164,9 +166,10 @@ def test_layers_unfold_calls(model: secondsight.Model, photograph: Image.Image) 
 
     name = "model.language_model.layers"
     folded = model.trace(photograph, QUESTION, max_new_tokens=2, attentions=False)
-    assert layers(folded) == [(f"{name}.0", 2)]
+    # The beginning that questions on an image share, then the rest.
+    assert layers(folded) == [(f"{name}.0", 2), (f"{name}.0", 2)]
     shown = model.trace(photograph, QUESTION, max_new_tokens=2, attentions=False, layers=[1])
-    assert layers(shown) == [(f"{name}.0", 1), (f"{name}.1", 1)]
+    assert layers(shown) == 2 * [(f"{name}.0", 1), (f"{name}.1", 1)]
 
 
 def test_keep_writes_whole_tensors(
@@ -187,6 +190,40 @@ def test_keep_writes_whole_tensors(
     for field in ("scores", "logits", "hidden_states"):
         assert trace.output.fields[field] is not None
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("method", ["m3id", "ritual+vcd"])
+def test_embeddings_are_those_of_the_original_view(
+    model: secondsight.Model, photograph: Image.Image, tmp_path: Path, method: str
+) -> None:
+    path = tmp_path / "tensors.safetensors"
+    trace = model.trace(photograph, QUESTION, method, max_new_tokens=2, keep=path)
+    kept = load_file(path)
+    ids = torch.from_numpy(kept["inputs.original.input_ids"])
+    wanted = model.hf_model.get_input_embeddings()(ids).detach().numpy().copy()
+    wanted[ids.numpy() == model.hf_model.config.image_token_id] = kept["vision.projected"][0]
+    np.testing.assert_array_equal(kept["prompt.embeddings"], wanted)
+    assert trace.inference.splicing.position_ids == (0, ids.shape[1] - 1)
+    np.testing.assert_array_equal(kept["prompt.position_ids"], [np.arange(ids.shape[1])])
+
+
+def test_other_threads_answer_as_ever_meanwhile(
+    model: secondsight.Model, photograph: Image.Image
+) -> None:
+    settings = {"max_new_tokens": 12, "temperature": 1.0}
+    alone = model.answer(photograph, QUESTION, "vcd", **settings)
+    traced = model.trace(photograph, QUESTION, "ritual", **settings)
+    with ThreadPoolExecutor(3) as threads:
+        others = [
+            threads.submit(model.answer, photograph, QUESTION, "vcd", **settings) for _ in range(6)
+        ]
+        again = model.trace(photograph, QUESTION, "ritual", **settings)
+    assert [other.result().ids for other in others] == [alone.ids] * 6
+    assert again.answer.ids == traced.answer.ids
+    assert again.inference == traced.inference
+    assert [one.mean.tolist() for one in again.attention] == [
+        one.mean.tolist() for one in traced.attention
+    ]
 
 
 @pytest.mark.parametrize("layers", ["7", "x", "0-", "1,,z", "-1"])

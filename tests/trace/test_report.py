@@ -16,8 +16,8 @@ from secondsight.files import write_text
 from secondsight.trace import Trace
 from secondsight.trace.attention import as_maps, fitting
 from secondsight.trace.formatting import cell, fenced, percent, visible
+from secondsight.trace.interpretation import MAP_BYTES
 from secondsight.trace.maps import ViewAttention
-from secondsight.trace.recorder import MAP_BYTES
 
 VOID = {"meta", "img", "input", "link", "br", "hr"}
 

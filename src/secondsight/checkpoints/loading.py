@@ -138,6 +138,7 @@ def load(
         name=checkpoint.name,
         revision=checkpoint.revision,
         stored_generation=stored,
+        stored_config=config,
     )
 
 

@@ -65,7 +65,7 @@ def bench(
     All schemes take turns within a repeat, so that a machine that drifts does not favour one; the
     figures are medians, and ratios are medians of the ratios within a repeat. "x floor" compares
     with the least that a method can cost: regular decoding plus one reading of its other views.
-    "loop" is regular decoding by our loop; "single" is how often a single token was plausible,
+    "engine" is regular decoding by our engine; "single" is how often a single token was plausible,
     which is when the other views need not be read.
 
     [bold]Examples[/bold]

@@ -231,7 +231,8 @@ def _settings(model: Model, method: Method, settings: Settings) -> dict[str, Any
 
 def _code(method: Method) -> dict[str, Any]:
     """Whose code the method is, where it does not come with secondsight."""
-    code = code_hash(type(method))
+    own: type = type(method)
+    code = code_hash(own)
     return {} if code is None else {"code_sha256": code}
 
 

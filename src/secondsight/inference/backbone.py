@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ class Backbone:
         name: How the model was asked for.
         revision: The commit on the hub, if it came from there.
         stored_generation: The generation configuration as the checkpoint has it.
+        stored_config: The checkpoint's own ``config.json``; None where there is none.
     """
 
     hf_model: PreTrainedModel
@@ -33,6 +35,7 @@ class Backbone:
     name: str
     revision: str | None
     stored_generation: GenerationConfig
+    stored_config: Mapping[str, Any] | None = None
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:

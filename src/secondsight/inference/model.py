@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -62,6 +62,7 @@ class Model:
         revision: The commit on the hub, if it came from there.
         stored_generation: The generation configuration as the checkpoint has it, for the record;
             that of `hf_model` if left out.
+        stored_config: The checkpoint's own ``config.json``, for the record.
 
     Attributes:
         backbone: Model, encoder and protocol as data.
@@ -79,9 +80,10 @@ class Model:
         name: str,
         revision: str | None = None,
         stored_generation: GenerationConfig | None = None,
+        stored_config: Mapping[str, Any] | None = None,
     ) -> None:
         stored = stored_generation or hf_model.generation_config
-        self.backbone = Backbone(hf_model, encoder, preset, name, revision, stored)
+        self.backbone = Backbone(hf_model, encoder, preset, name, revision, stored, stored_config)
         self.prefixes = PrefixCache(PREFIX_CACHE_BYTES)
         self.runner = Runner(Engine(hf_model, prefixes=self.prefixes))
 

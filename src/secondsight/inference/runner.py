@@ -8,7 +8,8 @@ holds for its answers too, and nothing goes on when nobody waits.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from secondsight.decoding.engine import Engine
 from secondsight.decoding.sequence import Prepared, Sequence, Update
@@ -73,6 +74,19 @@ class Runner:
                 with self._changed:
                     self._stepping = False
                     self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep all callers from making steps: the model is this thread's meanwhile."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._stepping)
+            self._stepping = True
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._stepping = False
+                self._changed.notify_all()
 
     def notify(self) -> None:
         """Let those who wait ask again whether what they wait for is so."""

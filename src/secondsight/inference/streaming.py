@@ -35,6 +35,8 @@ class Pieces:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, stops: tuple[str, ...]) -> None:
         self._tokenizer = tokenizer
+        added = tokenizer.added_tokens_decoder.items()
+        self._special = {*tokenizer.all_special_ids, *(id for id, one in added if one.special)}
         self._stops = stops
         self._shown = 0
 
@@ -55,13 +57,21 @@ class Pieces:
         self._shown = max(self._shown, until)
         return piece
 
+    def _in_a_run(self, token: int) -> bool:
+        """Whether a token is a byte, or one that is not written and so parts no bytes.
+
+        Special tokens are not written, nor are ids that only a padded vocabulary has.
+        """
+        piece = self._tokenizer.convert_ids_to_tokens(token)
+        return not piece or token in self._special or _BYTE.fullmatch(piece) is not None
+
     def _settled(self, ids: Sequence[int]) -> int:
         """How many ids can no longer be read otherwise, whatever follows.
 
         A run of byte tokens is read as a whole: one stray byte unmakes every character of it.
         """
         count = len(ids)
-        while count and _BYTE.fullmatch(self._tokenizer.convert_ids_to_tokens(ids[count - 1])):
+        while count and self._in_a_run(ids[count - 1]):
             count -= 1
         return count
 

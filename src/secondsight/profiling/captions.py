@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-import torch
 from PIL import Image
 
-from secondsight.decoding import SCHEDULES, Step, decode
-from secondsight.decoding.sampling import generator
+from secondsight.decoding import SCHEDULES, Step
 from secondsight.inference.model import Model
 from secondsight.methods import Method, create
 from secondsight.profiling import schemes
 from secondsight.profiling.meter import Clock, Timing, timed
-from secondsight.profiling.plan import REGULAR, Key, Plan, paired_ratio
+from secondsight.profiling.plan import ENGINE, REGULAR, Key, Plan, paired_ratio
 from secondsight.profiling.results import Floor, Measurement
+from secondsight.request import Request
 from secondsight.sample import Sample
+from secondsight.settings import Settings
 
 QUESTION: Final = "Please describe this image in detail."
 
@@ -36,44 +36,44 @@ def measure_captions(
     Returns:
         The measurements, and the least that each method can cost.
     """
-    model = plan.model
-    views = {method.spec: _views(model, method, image) for method in plan.methods}
-    original = next(iter(views.values()))[0]
-    prompt = original["input_ids"].shape[1]
-    regular = create("regular")
-    tasks: dict[Key, Callable[[Clock], torch.Tensor]] = {
-        REGULAR: partial(schemes.regular, model, [original], tokens),
-        ("regular", "loop"): partial(_ours, model, [original], tokens, regular, "auto"),
+    model, sample = plan.model, Sample(image, QUESTION).opened()
+    tasks: dict[Key, Callable[[Clock], list[int]]] = {
+        REGULAR: partial(schemes.regular, model, sample, tokens),
+        ENGINE: partial(schemes.ours, model, create("regular"), sample, tokens, "auto"),
     }
     for method in plan.methods:
-        seen = views[method.spec]
-        for number, view in enumerate(seen[1:], start=1):
+        for number in range(1, len(method.views(sample))):
             # What reading one more view costs at the very least, for the floor.
-            tasks[method.spec, f"view {number}"] = partial(schemes.regular, model, [view], 1)
+            tasks[method.spec, f"view {number}"] = partial(
+                schemes.one_view, model, method, number, sample
+            )
         if "naive" in plan.schemes:
-            tasks[method.spec, "naive"] = partial(_naive, model, seen, tokens, method)
+            tasks[method.spec, "naive"] = partial(schemes.naive, model, method, sample, tokens)
         for schedule in SCHEDULES:
             if schedule in plan.schemes:
-                tasks[method.spec, schedule] = partial(_ours, model, seen, tokens, method, schedule)
-    readings: dict[Key, list[Timing]] = {key: [] for key in tasks}
+                tasks[method.spec, schedule] = partial(
+                    schemes.ours, model, method, sample, tokens, schedule
+                )
+    timings: dict[Key, list[Timing]] = {key: [] for key in tasks}
     for repeat, key in plan.stages("caption", tasks):
-        reading = timed(model.hf_model, tasks[key], prompt)
+        model.prefixes.clear()  # every caption is the first one of its image
+        timing = timed(model.hf_model, tasks[key])
         if repeat >= 0:
-            readings[key].append(reading)
-    singles = {name: _single(model, name, seen, tokens) for name, seen in views.items()}
+            timings[key].append(timing)
+    singles = {method.spec: _single(model, method, sample, tokens) for method in plan.methods}
     rows = [
-        _caption_row(key, found, readings, singles.get(key[0]))
-        for key, found in readings.items()
+        _caption_row(key, found, timings, singles.get(key[0]))
+        for key, found in timings.items()
         if not key[1].startswith("view")
     ]
-    base = statistics.median(reading.seconds for reading in readings[REGULAR])
+    base = statistics.median(timing.seconds for timing in timings[REGULAR])
     floors = [
         Floor(
             method.spec,
             base,
             tuple(
-                statistics.median(reading.seconds for reading in view)
-                for view in _view_readings(readings, method.spec)
+                statistics.median(timing.seconds for timing in view)
+                for view in _view_timings(timings, method.spec)
             ),
         )
         for method in plan.methods
@@ -81,53 +81,29 @@ def measure_captions(
     return rows, floors
 
 
-def _view_readings(readings: Mapping[Key, list[Timing]], method: str) -> list[list[Timing]]:
+def _view_timings(timings: Mapping[Key, list[Timing]], method: str) -> list[list[Timing]]:
     return [
         found
-        for (name, part), found in readings.items()
-        if name == method and part.startswith("view")
+        for (name, scheme), found in timings.items()
+        if name == method and scheme.startswith("view")
     ]
-
-
-def _naive(
-    model: Model, views: Sequence[dict[str, Any]], tokens: int, method: Method, clock: Clock
-) -> torch.Tensor:
-    return schemes.naive(model, views, tokens, clock, method)
-
-
-def _ours(
-    model: Model,
-    views: Sequence[dict[str, Any]],
-    tokens: int,
-    method: Method,
-    schedule: str,
-    clock: Clock,
-) -> torch.Tensor:
-    return schemes.ours(model, views, tokens, clock, method, schedule)
-
-
-def _views(model: Model, method: Method, image: Image.Image) -> list[dict[str, Any]]:
-    sample = Sample(image, QUESTION).opened()
-    draws = generator(0)
-    seen = [view.apply(sample, draws) for view in method.views(sample)]
-    return [model.encode_sample(one) for one in seen]
 
 
 def _caption_row(
     key: Key,
     found: list[Timing],
-    readings: Mapping[Key, list[Timing]],
+    timings: Mapping[Key, list[Timing]],
     single: float | None,
 ) -> Measurement:
     method, scheme = key
-    regular = readings[REGULAR]
-    extra = _view_readings(readings, method)
+    regular = timings[REGULAR]
+    extra = _view_timings(timings, method)
     floors = [
         base.seconds + sum(view[repeat].seconds for view in extra)
         for repeat, base in enumerate(regular)
     ]
-    seconds = [reading.seconds for reading in found]
-    middle = sorted(found, key=lambda reading: reading.seconds)[len(found) // 2]
+    seconds = [timing.seconds for timing in found]
+    middle = sorted(found, key=lambda timing: timing.seconds)[len(found) // 2]
     return Measurement(
         workload="caption",
         method=method,
@@ -135,38 +111,28 @@ def _caption_row(
         seconds=statistics.median(seconds),
         spread=(min(seconds), max(seconds)),
         ratio=paired_ratio(seconds, [base.seconds for base in regular]),
-        per_token=statistics.median(reading.per_token for reading in found),
+        per_token=statistics.median(timing.per_token for timing in found),
         token_ratio=paired_ratio(
-            [reading.per_token for reading in found], [base.per_token for base in regular]
+            [timing.per_token for timing in found], [base.per_token for base in regular]
         ),
         floor_ratio=paired_ratio(seconds, floors),
-        first_token=statistics.median(reading.first_token for reading in found),
+        first_token=statistics.median(timing.first_token for timing in found),
         per_second=len(middle.times) / statistics.median(seconds),
         forwards=middle.forwards,
-        peak_bytes=max(reading.peak_bytes for reading in found),
+        peak_bytes=max(timing.peak_bytes for timing in found),
         single=single,
         times=tuple(middle.times),
     )
 
 
-def _single(
-    model: Model, method: str, views: Sequence[dict[str, Any]], tokens: int
-) -> float | None:
+def _single(model: Model, method: Method, sample: Sample, tokens: int) -> float | None:
     """Share of the steps in which a single token is plausible, from an untimed run."""
     counts: list[int] = []
 
     def watch(step: Step) -> None:
         if step.plausible is not None:
-            counts.extend(step.plausible.sum(dim=-1).tolist())
+            counts.append(int(step.plausible.sum()))
 
-    original, *others = views
-    model.hf_model.generate(
-        **original,
-        custom_generate=decode,
-        method=method,
-        views=others,
-        observer=watch,
-        max_new_tokens=tokens,
-        do_sample=False,
-    )
+    request = Request(sample, method, Settings(max_new_tokens=tokens))
+    model.submit(request, observer=watch).result()
     return sum(count == 1 for count in counts) / len(counts) if counts else None

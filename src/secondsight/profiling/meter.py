@@ -20,9 +20,13 @@ class Clock(StoppingCriteria):
     def __init__(self) -> None:
         self.times: list[float] = []
 
-    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+    def note(self) -> None:
         """Note the time."""
         self.times.append(time.perf_counter())
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        """Note the time, as `generate` asks a stopping criterion."""
+        self.note()
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
@@ -49,18 +53,17 @@ class Timing:
     answer: list[int]
 
 
-def timed(model: PreTrainedModel, task: Callable[[Clock], torch.Tensor], prompt: int) -> Timing:
+def timed(model: PreTrainedModel, task: Callable[[Clock], list[int]]) -> Timing:
     """Run a task once.
 
     Args:
         model: The model that it uses.
-        task: Generates and returns ids.
-        prompt: Length of the prompt in ids.
+        task: Generates the ids of an answer, and notes when each was there.
     """
     clock = Clock()
     with counted(model) as count, peak_memory(model.device) as peak:
         start = time.perf_counter()
-        ids = task(clock)
+        answer = task(clock)
         seconds = time.perf_counter() - start
     later = clock.times[-1] - clock.times[0]
     return Timing(
@@ -70,7 +73,7 @@ def timed(model: PreTrainedModel, task: Callable[[Clock], torch.Tensor], prompt:
         times=[moment - start for moment in clock.times],
         forwards=count[0],
         peak_bytes=peak[0],
-        answer=ids[0, prompt:].tolist(),
+        answer=answer,
     )
 
 

@@ -16,6 +16,9 @@ Key = tuple[str, str]
 REGULAR: Final[Key] = ("regular", "regular")
 """transformers' own regular decoding, which everything is compared with."""
 
+ENGINE: Final[Key] = ("regular", "engine")
+"""Regular decoding by our engine: what of a gain is not the method's schedule."""
+
 
 @dataclass(frozen=True)
 class Plan:

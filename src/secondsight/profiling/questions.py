@@ -7,14 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import torch
-
-from secondsight.decoding.sampling import generator
 from secondsight.inference.model import Model
 from secondsight.methods import Method, create
 from secondsight.profiling import schemes
 from secondsight.profiling.meter import Clock, counted, peak_memory
-from secondsight.profiling.plan import REGULAR, Key, Plan, paired_ratio
+from secondsight.profiling.plan import ENGINE, REGULAR, Key, Plan, paired_ratio
 from secondsight.profiling.results import Measurement
 from secondsight.sample import Sample
 
@@ -28,22 +25,28 @@ def measure_questions(plan: Plan, samples: Sequence[Sample], tokens: int) -> lis
         tokens: Tokens per answer.
     """
     model = plan.model
+
+    def together(method: Method, share_views: bool = False) -> Callable[[], object]:
+        return partial(
+            model.answer_batch,
+            samples,
+            method,
+            max_new_tokens=tokens,
+            batch_size=len(samples),
+            share_views=share_views,
+        )
+
+    regular = create("regular")
     tasks: dict[Key, Callable[[], object]] = {
-        REGULAR: partial(_one_by_one, model, create("regular"), samples, tokens)
+        REGULAR: partial(_one_by_one, model, None, samples, tokens),
+        ENGINE: together(regular),
     }
     for method in plan.methods:
         if "naive" in plan.schemes:
             tasks[method.spec, "naive"] = partial(_one_by_one, model, method, samples, tokens)
         if "auto" in plan.schemes:
-            for scheme, share in (("auto", False), ("auto, shared views", True)):
-                tasks[method.spec, scheme] = partial(
-                    model.answer_batch,
-                    samples,
-                    method,
-                    max_new_tokens=tokens,
-                    batch_size=len(samples),
-                    share_views=share,
-                )
+            tasks[method.spec, "auto"] = together(method)
+            tasks[method.spec, "auto, shared views"] = together(method, share_views=True)
     seconds: dict[Key, list[float]] = {key: [] for key in tasks}
     costs: dict[Key, tuple[int, int]] = {}
     for repeat, key in plan.stages("yes/no", tasks):
@@ -79,20 +82,15 @@ def measure_questions(plan: Plan, samples: Sequence[Sample], tokens: int) -> lis
 
 
 def _one_by_one(
-    model: Model, method: Method, samples: Sequence[Sample], tokens: int
-) -> list[torch.Tensor]:
-    """Every question on its own: regular by ``generate``, others by the naive two passes."""
-    answers = []
-    for sample in samples:
-        opened = sample.opened()
-        draws = generator(0)
-        views = [model.encode_sample(view.apply(opened, draws)) for view in method.views(opened)]
-        clock = Clock()
-        if len(views) == 1:
-            answers.append(schemes.regular(model, views, tokens, clock))
-        else:
-            answers.append(schemes.naive(model, views, tokens, clock, method))
-    return answers
+    model: Model, method: Method | None, samples: Sequence[Sample], tokens: int
+) -> list[list[int]]:
+    """Every question on its own: regular by ``generate``, or a method by the naive two passes."""
+    return [
+        schemes.regular(model, sample.opened(), tokens, Clock())
+        if method is None
+        else schemes.naive(model, method, sample.opened(), tokens, Clock())
+        for sample in samples
+    ]
 
 
 def _single_first(model: Model, samples: Sequence[Sample]) -> float:

@@ -114,7 +114,7 @@ def plot(result: Result, path: Path) -> None:
     """
     with needed("eval", "A plot"):
         from matplotlib.figure import Figure
-    captions = [one for one in result.measurements if one.times and one.scheme != "loop"]
+    captions = [one for one in result.measurements if one.times and one.scheme != "engine"]
     regular = [one for one in captions if one.method == "regular"]
     methods = list(dict.fromkeys(one.method for one in captions if one.method != "regular"))
     figure = Figure(figsize=(3.4 * (len(methods) + 1), 3.2), layout="constrained")

@@ -13,15 +13,16 @@ class Measurement:
     Attributes:
         workload: ``caption`` or ``yes/no``.
         method: The method, as text.
-        scheme: ``regular``; ``loop``, which is regular decoding by our loop; ``naive``, ``joint``,
-            ``lazy``, ``auto`` or ``auto, shared views``.
-        seconds: Of one caption, or of all questions on one image.
+        scheme: ``regular``; ``engine``, which is regular decoding by our engine; ``naive``,
+            ``joint``, ``lazy``, ``auto`` or ``auto, shared views``.
+        seconds: Of one caption, or of all questions on one image, from the opened image to the
+            last token.
         spread: The fastest and the slowest repeat.
         ratio: Seconds over regular's, paired within each repeat.
         per_token: Seconds per token after the first; captions only.
         token_ratio: The same over regular's; captions only.
         floor_ratio: Seconds over the least that the method can cost: regular, plus reading the
-            other views' prompts once, both measured in the same repeat; captions only.
+            other views' prompts once, all measured in the same repeat; captions only.
         first_token: Seconds until the first token; captions only.
         per_second: Tokens (captions) or questions per second.
         forwards: Forward passes of the language model.

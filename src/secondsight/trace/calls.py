@@ -128,8 +128,8 @@ class CallRecorder:
         module = self._modules.get(id(owner)) if isinstance(owner, nn.Module) else None
         if place.startswith(_LAYER_FILES) and (module is None or frame.f_code.co_name != "forward"):
             return
-        if self._phase == 0 and place.startswith("transformers/generation/"):
-            self._folded = frame  # a consultation before the answer (RITUAL+) is not its flow
+        if self._phase == 0 and _name(frame.f_code, owner) == "Model.answer":
+            self._folded = frame  # what a method asks first (RITUAL+) is not the answer's flow
             return
         if module and self._fold(frame, module):
             return

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from torch import nn
 
+from secondsight.inference.model import Model
 from secondsight.trace.facts import ConfigFacts, ModuleParameters
 from secondsight.trace.modules import PROJECTOR, RESAMPLER, VISION, find, language_layers
 from secondsight.trace.patches import image_processor
 from secondsight.trace.tensors import dtype_name
-
-if TYPE_CHECKING:
-    from secondsight.inference.model import Model
 
 _ALONG_THE_DATA: Final = (
     "vision tower",
@@ -39,6 +37,7 @@ def config_facts(model: Model) -> ConfigFacts:
         model_name=model.name,
         model_class=type(hf_model).__name__,
         model_config=plain(config.to_dict()),
+        stored_config=plain(model.backbone.stored_config),
         modules=str(hf_model),
         image_processor=_image_processor(image_processor(model)),
         context_length=model.encoder.context_length,

@@ -28,6 +28,8 @@ class ConfigFacts:
         model_name: How the model was asked for.
         model_class: Its class.
         model_config: Its configuration.
+        stored_config: The checkpoint's own ``config.json``, of which that was made; None where
+            there is none.
         modules: The module tree, repeated layers folded.
         image_processor: Its class and settings, if the family has one.
         context_length: Positions for prompt and answer together.
@@ -41,6 +43,7 @@ class ConfigFacts:
     model_name: str
     model_class: str
     model_config: Mapping[str, Any]
+    stored_config: Mapping[str, Any] | None
     modules: str
     image_processor: Mapping[str, Any] | None
     context_length: int

@@ -1,26 +1,24 @@
-"""How `generate` prepared the run: configurations, processors, mode, cache, memory."""
+"""How the run was generated: configurations, processors, mode, cache, memory, output."""
 
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig
 from transformers.generation import GenerateDecoderOnlyOutput, GenerationMode
 
-from secondsight.decoding import decode
+from secondsight.decoding.engine import Engine
 from secondsight.decoding.transformers5 import CACHE
-from secondsight.settings import Settings
+from secondsight.inference.model import Model
+from secondsight.inference.prepare import PreparedRequest
 from secondsight.trace.calls import describe
 from secondsight.trace.config import plain
 from secondsight.trace.facts import GenerationFacts, OutputFacts
+from secondsight.trace.keep import Keeper
 from secondsight.trace.memory import memory
-
-if TYPE_CHECKING:
-    from secondsight.inference.model import Model
 
 _FLAGS: Final = {
     "is_constraint_gen_mode": "CONSTRAINED_BEAM_SEARCH",
@@ -36,86 +34,27 @@ _FLAGS: Final = {
 """The flags of transformers 4's `generate`, by transformers 5's modes."""
 
 
-class WatchedLoop:
-    """The decoding loop, noting what `generate` handed to it and what it returned.
-
-    Args:
-        whole: Whether scores, logits and hidden states are asked for.
-    """
-
-    def __init__(self, *, whole: bool) -> None:
-        self._whole = whole
-        self.config: GenerationConfig | None = None
-        self.inputs: dict[str, str] = {}
-        self.processors: list[Any] = []
-        self.criteria: list[Any] = []
-        self.input_ids: torch.Tensor | None = None
-        self.output: GenerateDecoderOnlyOutput | None = None
-
-    def as_loop(self) -> Any:
-        """The callable for ``generate(custom_generate=...)``; `generate` reads its signature."""
-
-        @functools.wraps(decode)
-        def loop(
-            model: PreTrainedModel,
-            input_ids: torch.Tensor,
-            logits_processor: Any,
-            stopping_criteria: Any,
-            generation_config: GenerationConfig,
-            **kwargs: Any,
-        ) -> torch.Tensor:
-            self.config = copy.deepcopy(generation_config)
-            self.inputs = {name: describe(value) for name, value in kwargs.items()}
-            self.processors, self.criteria = list(logits_processor), list(stopping_criteria)
-            self.input_ids = input_ids
-            generation_config.return_dict_in_generate = True
-            # Attentions would need another implementation; the teacher-forced pass has them.
-            generation_config.output_scores = self._whole
-            generation_config.output_logits = self._whole
-            generation_config.output_hidden_states = self._whole
-            output: Any = decode(
-                model,
-                input_ids,
-                logits_processor,
-                stopping_criteria,
-                generation_config,
-                **kwargs,
-            )
-            self.output = output
-            sequences: torch.Tensor = output.sequences
-            return sequences
-
-        return loop
-
-
 def generation_facts(
-    model: Model,
-    settings: Settings,
-    loop: WatchedLoop,
-    *,
-    cache: Any,
-    ids: Sequence[int],
-    views: int,
+    model: Model, prepared: PreparedRequest, engine: Engine, ids: Sequence[int]
 ) -> GenerationFacts:
-    """What `generate` made of its arguments.
+    """What `generate` made of the settings, and what the engine was given.
 
     Args:
         model: The model.
-        settings: What was asked for.
-        loop: What the loop was given.
-        cache: The run's key-value cache.
+        prepared: The request.
+        engine: The engine that wrote the answer.
         ids: The prompt's ids with one per image.
-        views: How many views were read at once.
     """
-    config = loop.config
-    assert config is not None
-    assert loop.input_ids is not None
+    generation, settings = prepared.generation, prepared.request.settings
+    config = generation.config
     asked = {"max_new_tokens": config.max_new_tokens, **settings.for_generate()}
     updated = copy.deepcopy(model.stored_generation)
     updated.update(**asked)
-    warpers = [one for one in loop.processors if type(one).__name__.endswith("Warper")]
+    processors = list(generation.processors)
+    warpers = [one for one in processors if type(one).__name__.endswith("Warper")]
     mode = config.get_generation_mode()
     pad = config.pad_token_id
+    given = {**prepared.inputs[0], **generation.constants}
     return GenerationFacts(
         stages={
             "before": stage(model.stored_generation),
@@ -123,10 +62,10 @@ def generation_facts(
             "after max tokens": stage(config, asked),
         },
         max_length_ids=len(ids) + int(config.max_new_tokens or 0),
-        inputs=loop.inputs,
-        processors=tuple(_shown(one) for one in loop.processors if one not in warpers),
+        inputs={name: describe(value) for name, value in given.items()},
+        processors=tuple(_shown(one) for one in processors if one not in warpers),
         warpers=tuple(map(_shown, warpers)),
-        criteria=tuple(map(_shown, loop.criteria)),
+        criteria=tuple(map(_shown, generation.criteria)),
         mode=str(mode.value),
         flags={
             flag: mode.name == name
@@ -135,14 +74,14 @@ def generation_facts(
         },
         special={
             "is_encoder_decoder": bool(model.hf_model.config.is_encoder_decoder),
-            "input_ids_seq_length": int(loop.input_ids.shape[1]),
+            "input_ids_seq_length": int(prepared.inputs[0]["input_ids"].shape[1]),
             "pad_token_id": pad,
             "eos_token_id": config.eos_token_id,
             "is_pad_token_not_equal_to_eos_token_id": pad != config.eos_token_id,
             "is_pad_token_in_inputs": pad in ids,
         },
-        cache=_cache(cache, views),
-        schedule="joint, because tracing reads every view at every step",
+        cache=_cache(engine, len(prepared.names)),
+        schedule="every view at every step, because tracing shows all of them",
         memory=memory(model.hf_model.device),
     )
 
@@ -164,35 +103,51 @@ def stage(config: GenerationConfig, shown: Collection[str] = ()) -> dict[str, An
     }
 
 
-def output_facts(loop: WatchedLoop, text: str, prompt: tuple[int, ...]) -> OutputFacts:
-    """What `generate` returned, described.
+def output_facts(
+    prepared: PreparedRequest,
+    ids: Sequence[int],
+    text: str,
+    prompt: tuple[int, ...],
+    keeper: Keeper,
+) -> OutputFacts:
+    """The answer in the form in which `generate` returns one, described.
 
     Args:
-        loop: The watched loop.
+        prepared: The request.
+        ids: The answer's ids as they were written.
         text: The answer.
         prompt: The prompt's ids with one id per image.
+        keeper: Has the whole tensors, if they were asked for.
     """
-    output = loop.output
-    assert output is not None
-    assert loop.input_ids is not None
-    ids = tuple(output.sequences[0, loop.input_ids.shape[1] :].tolist())
+    before: torch.Tensor = prepared.inputs[0]["input_ids"]
+    scores, logits = keeper.tensors.get("scores"), keeper.tensors.get(f"logits.{prepared.names[0]}")
+    output = GenerateDecoderOnlyOutput(
+        sequences=torch.cat([before, torch.tensor([list(ids)])], dim=-1),
+        scores=None if scores is None else tuple(scores[:, None]),
+        logits=None if logits is None else tuple(logits[:, None]),
+        hidden_states=_hidden_states(keeper, prepared.names[0], before.shape[1], len(ids)),
+    )
     return OutputFacts(
-        ids=ids,
+        ids=tuple(ids),
         sequence=(*prompt, *ids),
         text=text,
         kind=type(output).__name__,
         fields={
-            name: None if getattr(output, name) is None else describe(getattr(output, name))
-            for name in (
-                "sequences",
-                "scores",
-                "logits",
-                "attentions",
-                "hidden_states",
-                CACHE,
-            )
+            name: None if getattr(output, name, None) is None else describe(getattr(output, name))
+            for name in ("sequences", "scores", "logits", "attentions", "hidden_states", CACHE)
         },
     )
+
+
+def _hidden_states(keeper: Keeper, view: str, prompt: int, steps: int) -> Any:
+    """By step and layer: the prompt's positions first, then one position at a time."""
+    layers: list[torch.Tensor] = []
+    while (states := keeper.tensors.get(f"hidden.{view}.{len(layers)}")) is not None:
+        layers.append(states)
+    if not layers:
+        return None
+    spans = [slice(0, prompt), *(slice(at, at + 1) for at in range(prompt, prompt + steps - 1))]
+    return tuple(tuple(states[:, span] for states in layers) for span in spans)
 
 
 def _shown(thing: Any) -> str:
@@ -207,18 +162,14 @@ def _shown(thing: Any) -> str:
     return f"{type(thing).__name__}({inside})"
 
 
-def _cache(cache: Any, views: int) -> dict[str, Any]:
-    """Kind and size of a cache."""
-    layers = [
-        layer for layer in getattr(cache, "layers", ()) if getattr(layer, "keys", None) is not None
-    ]
-    if not layers:
-        return {"class": type(cache).__name__}
-    tensors = [tensor for layer in layers for tensor in (layer.keys, layer.values)]
+def _cache(engine: Engine, views: int) -> dict[str, Any]:
+    """Kind and size of an engine's cache."""
+    cache = engine.pool.cache
+    keys = next((layer.keys for layer in cache.layers if layer.is_initialized), None)
     return {
         "class": type(cache).__name__,
-        "layers": len(layers),
-        "keys_per_layer": describe(layers[0].keys),
-        "rows": f"{views} (one per view)",
-        "bytes": sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+        "layers": len(cache.layers),
+        "keys_per_layer": describe(keys),
+        "rows": f"{views} (one per view), of {cache.rows} that there is room for",
+        "bytes": cache.nbytes,
     }

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import torch
 from PIL import Image
 
-if TYPE_CHECKING:
-    from secondsight.inference.model import Model
+from secondsight.inference.model import Model
 
 Grid = tuple[int, int]
 """Rows and columns of patches."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from secondsight.checkpoints.chat import ChatEncoder
 from secondsight.checkpoints.llava import LlavaEncoder
 from secondsight.images import pad_to_square
+from secondsight.inference.model import Model
+from secondsight.inference.prepare import PreparedRequest
 from secondsight.prompts import IMAGE_TOKEN_INDEX, Mark, Prompt, Turn
 from secondsight.sample import Sample
 from secondsight.trace.activations import PromptActivations
@@ -15,10 +17,6 @@ from secondsight.trace.facts import Chunk, InferenceFacts, ReportImage, Splicing
 from secondsight.trace.patches import Patches, image_token_id
 from secondsight.trace.report_images import shown_image, with_grid
 from secondsight.trace.tensors import summarize
-
-if TYPE_CHECKING:
-    from secondsight.inference.looked import Looked
-    from secondsight.inference.model import Model
 
 Inputs = Mapping[str, Any]
 
@@ -67,13 +65,13 @@ def inference_facts(
 
 
 def view_facts(
-    model: Model, looked: Looked, patches: Sequence[Patches | None]
+    model: Model, prepared: PreparedRequest, patches: Sequence[Patches | None]
 ) -> tuple[ViewFacts, ...]:
     """What each view saw: its image, its prompt, its pixels."""
-    prompts = [_prompt(model, sample) for sample in looked.seen]
+    prompts = [_prompt(model, sample) for sample in prepared.seen]
     facts = []
     for name, sample, inputs, prompt, own in zip(
-        looked.names, looked.seen, looked.views, prompts, patches, strict=True
+        prepared.names, prepared.seen, prepared.inputs, prompts, patches, strict=True
     ):
         pixels = inputs.get("pixel_values")
         facts.append(

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from secondsight.decoding.collate import TOKEN_ALIGNED
-from secondsight.decoding.rows import next_token_types
+from secondsight.decoding.transformers5 import next_token_types
 from secondsight.trace.attention import AttentionCollector, attention_shown
 from secondsight.trace.keep import Keeper
 from secondsight.trace.lens import Lens

@@ -36,7 +36,7 @@ class _Distributions:
 
 
 class TokenRecorder:
-    """Watches the loop and keeps a few numbers per step.
+    """Watches a sequence and keeps a few numbers per step.
 
     Args:
         method: The method, for its plausibility cutoff.
@@ -64,17 +64,17 @@ class TokenRecorder:
 
     def __call__(self, step: Step) -> None:
         """Take note of one step."""
-        logits = torch.cat([step.logits[:, 0], step.scores[:1]])
+        del self._steps[step.index :]  # a sequence that starts again writes them again
+        logits = torch.cat([step.logits, step.scores[None]])
         log_probabilities = logits.log_softmax(dim=-1)
-        token = int(step.tokens[0])
-        chosen = log_probabilities[:, token]
+        chosen = log_probabilities[:, step.token]
         top = logits.topk(min(self._keep, logits.shape[-1]), dim=-1)
         probabilities = log_probabilities.exp()
         entropies = torch.special.entr(probabilities).sum(dim=-1)
         self._steps.append(
             _Distributions(
-                token=token,
-                best=int(step.scores[0].argmax()),
+                token=step.token,
+                best=int(step.scores.argmax()),
                 log_probabilities=chosen.cpu(),
                 ranks=(log_probabilities > chosen[:, None]).sum(dim=-1).cpu() + 1,
                 entropies=entropies.cpu() / _LN2,
@@ -84,18 +84,18 @@ class TokenRecorder:
                 top_ids=top.indices.cpu(),
                 cutoff=self._cutoff(step),
                 peak=float(log_probabilities[0].max()),
-                plausible=None if step.plausible is None else int(step.plausible[0].sum()),
+                plausible=None if step.plausible is None else int(step.plausible.sum()),
             )
         )
         for name, view in zip(self._names, step.logits, strict=True):
-            self._keeper.append(f"logits.{name}", view[0])
-        self._keeper.append("scores", step.scores[0])
+            self._keeper.append(f"logits.{name}", view)
+        self._keeper.append("scores", step.scores)
         self._after_step()
 
     def _cutoff(self, step: Step) -> float | None:
         if step.plausible is None or not self._method.beta:
             return None
-        return float(step.logits[0, 0].max()) + math.log(self._method.beta)
+        return float(step.logits[0].max()) + math.log(self._method.beta)
 
     @property
     def ids(self) -> list[int]:

@@ -1,0 +1,82 @@
+"""Files for people and services that no other test reads: they hold what they must."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+
+from support.markdown import ROOT, blocks
+
+
+def load(path: str) -> dict:
+    return yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+
+
+def test_the_citation_can_be_read() -> None:
+    citation = load("CITATION.cff")
+    for key in ("cff-version", "message", "title", "authors", "license"):
+        assert citation[key]
+    cited = {one["identifiers"][0]["value"] for one in citation["references"]}
+    assert {"arXiv:2405.17821", "arXiv:2311.16922", "arXiv:2403.14003"} <= cited
+
+
+def test_the_workflow_covers_what_the_package_promises() -> None:
+    """Every Python that is promised, and the oldest torch and transformers."""
+    project = (ROOT / "pyproject.toml").read_text()
+    jobs = load(".github/workflows/tests.yml")["jobs"]
+    promised = re.findall(r'Python :: (3\.\d+)"', project)
+    assert jobs["tests"]["strategy"]["matrix"]["python"] == promised
+    steps = " ".join(step.get("run", "") for step in jobs["oldest"]["steps"])
+    for package in ("torch", "transformers"):
+        oldest = re.search(rf'"{package}>=([\d.]+)', project)
+        assert oldest is not None
+        assert f'"{package}=={oldest[1]}.*"' in steps
+    least = re.search(r'requires-python = ">=([\d.]+)"', project)
+    assert least is not None
+    pythons = [step.get("with", {}).get("python-version") for step in jobs["oldest"]["steps"]]
+    assert least[1] in pythons
+
+
+def test_the_bug_form_asks_for_the_doctor() -> None:
+    fields = load(".github/ISSUE_TEMPLATE/bug.yml")["body"]
+    doctor = next(field for field in fields if field["id"] == "doctor")
+    assert doctor["attributes"]["label"] == "secondsight doctor --json"
+    assert doctor["validations"]["required"]
+    for name in ("bug", "method"):
+        form = load(f".github/ISSUE_TEMPLATE/{name}.yml")
+        assert form["name"]
+        assert form["description"]
+        assert all(field["type"] in ("textarea", "input", "dropdown") for field in form["body"])
+
+
+def test_every_target_that_a_page_names_is_in_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    named = {
+        target
+        for block in blocks("README.md", "CONTRIBUTING.md")
+        for target in re.findall(r"^(?:\w+=\S+ )*make (\w+)", block.text, re.MULTILINE)
+    }
+    assert {"demo", "test", "fast"} <= named
+    for target in named:
+        assert f"\n{target}:" in makefile
+
+
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "tests/golden/README.md"]
+PAGES += sorted(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    path = ROOT / page
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.M)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" not in target and not target.startswith("#"):
+            file, _, anchor = target.partition("#")
+            found = path.parent / file
+            assert found.exists(), target
+            if anchor and found.suffix == ".md":
+                headings = re.findall(r"^#+ (.*)$", found.read_text(encoding="utf-8"), re.M)
+                slugs = {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
+                assert anchor in slugs, target
