@@ -97,7 +97,7 @@ class Engine:
         Returns:
             What happened to each sequence.
         """
-        updates = self._cancel()
+        updates = self.release_cancelled()
         self._admit()
         return updates + (self._write() if self.running else [])
 
@@ -139,7 +139,8 @@ class Engine:
 
     # A step
 
-    def _cancel(self) -> list[Update]:
+    def release_cancelled(self) -> list[Update]:
+        """Release who was cancelled, without a step of the others."""
         cancelled = [one for one in self._cancelled if one.finished is None]
         self._cancelled = []
         for sequence in cancelled:

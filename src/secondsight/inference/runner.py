@@ -8,11 +8,12 @@ holds for its answers too, and nothing goes on when nobody waits.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from secondsight.decoding.engine import Engine
-from secondsight.decoding.sequence import Prepared, Sequence, Update
+from secondsight.decoding.sequence import Prepared, Update
+from secondsight.decoding.sequence import Sequence as Running
 from secondsight.decoding.step import Observer
 
 Hear = Callable[[Update], None]
@@ -30,7 +31,7 @@ class Runner:
         self.engine = engine
         self._changed = threading.Condition()
         self._stepping = False
-        self._hear: dict[Sequence, Hear] = {}
+        self._hear: dict[Running, Hear] = {}
         self._new: list[tuple[Handle, Prepared, Observer | None, Hear]] = []
         self._cancelled: list[Handle] = []
 
@@ -49,10 +50,14 @@ class Runner:
         return handle
 
     def cancel(self, handle: Handle) -> None:
-        """End a request before the next pass."""
+        """End a request before the next pass; at once where nobody is making a step."""
         with self._changed:
             self._cancelled.append(handle)
             self._changed.notify_all()
+            if self._stepping:
+                return
+            self._stepping = True
+        self._leading(self._settle)
 
     def run_until(self, ready: Callable[[], bool]) -> None:
         """Make steps, or wait while another thread makes them, until something is so.
@@ -68,12 +73,7 @@ class Runner:
                 if ready():
                     return
                 self._stepping = True
-            try:
-                self._step()
-            finally:
-                with self._changed:
-                    self._stepping = False
-                    self._changed.notify_all()
+            self._leading(self._step)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -84,9 +84,7 @@ class Runner:
         try:
             yield
         finally:
-            with self._changed:
-                self._stepping = False
-                self._changed.notify_all()
+            self._give_back()
 
     def notify(self) -> None:
         """Let those who wait ask again whether what they wait for is so."""
@@ -97,7 +95,35 @@ class Runner:
     def _idle(self) -> bool:
         return not self._new and not self._cancelled and self.engine.idle
 
+    def _leading(self, work: Callable[[], None]) -> None:
+        """Do something with the engine, which this thread has taken, and give it back."""
+        try:
+            work()
+        finally:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        with self._changed:
+            self._stepping = False
+            self._changed.notify_all()
+
     def _step(self) -> None:
+        self._hand_over()
+        try:
+            updates = self.engine.step()
+        except Exception as error:
+            updates = self.engine.recover(error)
+        except BaseException:  # the user's own Ctrl-C: the others' answers start again
+            self.engine.restart()
+            raise
+        self._tell(updates)
+
+    def _settle(self) -> None:
+        self._hand_over()
+        self._tell(self.engine.release_cancelled())
+
+    def _hand_over(self) -> None:
+        """Give the engine what was submitted and cancelled since the last step."""
         with self._changed:
             new, self._new = self._new, []
             cancelled, self._cancelled = self._cancelled, []
@@ -107,13 +133,8 @@ class Runner:
         for handle in cancelled:
             if handle.sequence is not None:
                 self.engine.cancel(handle.sequence)
-        try:
-            updates = self.engine.step()
-        except Exception as error:
-            updates = self.engine.recover(error)
-        except BaseException:  # the user's own Ctrl-C: the others' answers start again
-            self.engine.restart()
-            raise
+
+    def _tell(self, updates: Sequence[Update]) -> None:
         for update in updates:
             ended = update.finished is not None or update.sequence.error is not None
             hear = self._hear.pop(update.sequence) if ended else self._hear[update.sequence]
@@ -123,4 +144,4 @@ class Runner:
 class Handle:
     """A queued request."""
 
-    sequence: Sequence | None = None
+    sequence: Running | None = None
