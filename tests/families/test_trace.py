@@ -182,7 +182,7 @@ def test_flattened_patches_are_put_together_again(name: str, tmp_path: Path) -> 
     model = secondsight.load(tmp_path, device="cpu")
     side = built.processor.image_processor.patch_size * 2
     values = np.random.default_rng(1).integers(0, 255, (side, 2 * side, 3), dtype=np.uint8)
-    patches = find_patches(model, model.encode(Image.fromarray(values), QUESTION), 1)
+    patches = find_patches(model.backbone, model.encode(Image.fromarray(values), QUESTION), 1)
     assert patches is not None
     assert patches.grid == (1, 2)
     assert patches.image is not None
@@ -221,7 +221,7 @@ def test_patches_side_by_side_are_in_reading_order(tmp_path: Path) -> None:
     model = secondsight.load(tmp_path, device="cpu")
     black, white = (Image.new("RGB", (28, 28), colour) for colour in ("black", "white"))
     inputs = model.encode([black, white], QUESTION)
-    patches = find_patches(model, inputs, 2)
+    patches = find_patches(model.backbone, inputs, 2)
     assert patches is not None
     first, second = np.split(patches.everywhere.numpy(), 2)
     rows = [first[:2], second[:2], first[2:], second[2:]]

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from torch import nn
 
-from secondsight.inference.model import Model
+from secondsight.inference.backbone import Backbone
 from secondsight.trace.facts import ConfigFacts, ModuleParameters
 from secondsight.trace.modules import PROJECTOR, RESAMPLER, VISION, find, language_layers
 from secondsight.trace.patches import image_processor
@@ -25,22 +25,22 @@ _ALONG_THE_DATA: Final = (
 """The modules of a model in the order in which the data meets them."""
 
 
-def config_facts(model: Model) -> ConfigFacts:
+def config_facts(backbone: Backbone) -> ConfigFacts:
     """What the model is made of."""
-    hf_model = model.hf_model
+    hf_model = backbone.hf_model
     config = hf_model.config
     implementations = {"model": config._attn_implementation}
     for name in getattr(config, "sub_configs", {}):
         implementations[name] = getattr(config, name)._attn_implementation
     return ConfigFacts(
-        tokenizer=_tokenizer(model.tokenizer),
-        model_name=model.name,
+        tokenizer=_tokenizer(backbone.tokenizer),
+        model_name=backbone.name,
         model_class=type(hf_model).__name__,
         model_config=plain(config.to_dict()),
-        stored_config=plain(model.backbone.stored_config),
+        stored_config=plain(backbone.stored_config),
         modules=str(hf_model),
-        image_processor=_image_processor(image_processor(model)),
-        context_length=model.encoder.context_length,
+        image_processor=_image_processor(image_processor(backbone)),
+        context_length=backbone.encoder.context_length,
         parameters=tuple(_parameters(hf_model)),
         dtype=dtype_name(hf_model.dtype),
         device=str(hf_model.device),

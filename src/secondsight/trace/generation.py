@@ -12,7 +12,7 @@ from transformers.generation import GenerateDecoderOnlyOutput, GenerationMode
 
 from secondsight.decoding.engine import Engine
 from secondsight.decoding.transformers5 import CACHE
-from secondsight.inference.model import Model
+from secondsight.inference.backbone import Backbone
 from secondsight.inference.prepare import PreparedRequest
 from secondsight.trace.calls import describe
 from secondsight.trace.config import plain
@@ -35,12 +35,12 @@ _FLAGS: Final = {
 
 
 def generation_facts(
-    model: Model, prepared: PreparedRequest, engine: Engine, ids: Sequence[int]
+    backbone: Backbone, prepared: PreparedRequest, engine: Engine, ids: Sequence[int]
 ) -> GenerationFacts:
     """What `generate` made of the settings, and what the engine was given.
 
     Args:
-        model: The model.
+        backbone: The model.
         prepared: The request.
         engine: The engine that wrote the answer.
         ids: The prompt's ids with one per image.
@@ -48,7 +48,7 @@ def generation_facts(
     generation, settings = prepared.generation, prepared.request.settings
     config = generation.config
     asked = {"max_new_tokens": config.max_new_tokens, **settings.for_generate()}
-    updated = copy.deepcopy(model.stored_generation)
+    updated = copy.deepcopy(backbone.stored_generation)
     updated.update(**asked)
     processors = list(generation.processors)
     warpers = [one for one in processors if type(one).__name__.endswith("Warper")]
@@ -57,7 +57,7 @@ def generation_facts(
     given = {**prepared.inputs[0], **generation.constants}
     return GenerationFacts(
         stages={
-            "before": stage(model.stored_generation),
+            "before": stage(backbone.stored_generation),
             "after update": stage(updated, asked),
             "after max tokens": stage(config, asked),
         },
@@ -73,7 +73,7 @@ def generation_facts(
             if hasattr(GenerationMode, name)
         },
         special={
-            "is_encoder_decoder": bool(model.hf_model.config.is_encoder_decoder),
+            "is_encoder_decoder": bool(backbone.hf_model.config.is_encoder_decoder),
             "input_ids_seq_length": int(prepared.inputs[0]["input_ids"].shape[1]),
             "pad_token_id": pad,
             "eos_token_id": config.eos_token_id,
@@ -82,7 +82,7 @@ def generation_facts(
         },
         cache=_cache(engine, len(prepared.names)),
         schedule="every view at every step, because tracing shows all of them",
-        memory=memory(model.hf_model.device),
+        memory=memory(backbone.hf_model.device),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 
 from secondsight.errors import UnsupportedError
-from secondsight.inference.model import Model
+from secondsight.inference.backbone import Backbone
 from secondsight.inference.prepare import PreparedRequest
 from secondsight.trace.attention import AttentionCollector, fitting
 from secondsight.trace.keep import Keeper
@@ -57,7 +57,7 @@ class Interpretation:
 
 
 def interpret(
-    model: Model,
+    backbone: Backbone,
     prepared: PreparedRequest,
     patches: Sequence[Patches | None],
     tokens: TokenRecorder,
@@ -70,7 +70,7 @@ def interpret(
     """Run over the finished answer once per view, and once without the image.
 
     Args:
-        model: The model.
+        backbone: The model.
         prepared: The request.
         patches: Where each view's patches are.
         tokens: The answer, token by token.
@@ -79,7 +79,7 @@ def interpret(
         rollout: Whether to roll it out through the layers as well.
         layers: Layers whose heads are kept in any case.
     """
-    found = _Passes(model, prepared, tokens, keeper)
+    found = _Passes(backbone, prepared, tokens, keeper)
     for place, name in enumerate(prepared.names):
         own = patches[place]
         collector = None
@@ -102,12 +102,12 @@ class _Passes:
     """The passes over one answer."""
 
     def __init__(
-        self, model: Model, prepared: PreparedRequest, tokens: TokenRecorder, keeper: Keeper
+        self, backbone: Backbone, prepared: PreparedRequest, tokens: TokenRecorder, keeper: Keeper
     ) -> None:
-        self._model, self._prepared = model, prepared
+        self._backbone, self._prepared = backbone, prepared
         self._tokens, self._keeper = tokens, keeper
-        self.forced = TeacherForcedPass(model.hf_model, tokens.ids)
-        self.read = TokenReader(model.tokenizer)
+        self.forced = TeacherForcedPass(backbone.hf_model, tokens.ids)
+        self.read = TokenReader(backbone.tokenizer)
         self.attention: list[ViewAttention] = []
         self.lens: tuple[tuple[LensLayer, ...], ...] = ()
         self.notes: list[str] = []
@@ -120,7 +120,7 @@ class _Passes:
         if collector is None and lens is None and hidden is None:
             return
         log_probabilities = self.forced.run(
-            self._model.backbone.to_device(inputs), attention=collector, lens=lens, hidden=hidden
+            self._backbone.to_device(inputs), attention=collector, lens=lens, hidden=hidden
         )
         if lens is not None:
             self.lens = lens.result(self.read)
@@ -132,11 +132,11 @@ class _Passes:
             self.attention.append(shown)
 
     def _lens(self, inputs: Mapping[str, Any]) -> Lens | None:
-        layers, head = self.forced.layers, self._model.hf_model.get_output_embeddings()
+        layers, head = self.forced.layers, self._backbone.hf_model.get_output_embeddings()
         if layers is None or layers.norm is None or head is None:
             self.notes.append(_NO_LENS)
             return None
-        text = self._model.hf_model.config.get_text_config(decoder=True)
+        text = self._backbone.hf_model.config.get_text_config(decoder=True)
         cap = getattr(text, "final_logit_softcapping", None)
         return Lens(layers.norm, head, self.forced.rows(inputs), self._tokens.ids, cap=cap)
 
@@ -149,8 +149,8 @@ class _Passes:
         if view.name in self._prepared.names:
             return self._tokens.log_probabilities(view.name)
         try:
-            inputs = self._model.encoder.encode(view.apply(sample, torch.Generator()))
+            inputs = self._backbone.encoder.encode(view.apply(sample, torch.Generator()))
         except UnsupportedError as error:
             self.notes.append(f"How much a word depended on the image cannot be told: {error}")
             return None
-        return self.forced.run(self._model.backbone.to_device(inputs))
+        return self.forced.run(self._backbone.to_device(inputs))

@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from PIL import Image
 
-from secondsight.inference.model import Model
+from secondsight.inference.backbone import Backbone
 
 Grid = tuple[int, int]
 """Rows and columns of patches."""
@@ -59,22 +59,22 @@ class Patches:
     note: str | None = None
 
 
-def find_patches(model: Model, inputs: Mapping[str, Any], images: int) -> Patches | None:
+def find_patches(backbone: Backbone, inputs: Mapping[str, Any], images: int) -> Patches | None:
     """Where a view's patches are; None without an image.
 
     Args:
-        model: The model.
+        backbone: The model.
         inputs: The view's inputs.
         images: How many images the question has.
     """
-    config = model.hf_model.config
-    pixels, token = inputs.get("pixel_values"), image_token_id(model)
+    config = backbone.hf_model.config
+    pixels, token = inputs.get("pixel_values"), image_token_id(backbone)
     if pixels is None or token is None:
         return None
     places = (inputs["input_ids"][0] == token).nonzero()[:, 0]
     if hasattr(config, "num_query_tokens"):
         return _undrawn(places, _QUERIES)
-    processor = image_processor(model)
+    processor = image_processor(backbone)
     grids = inputs.get("image_grid_thw")
     if grids is not None:
         if len(grids) > 1:
@@ -88,15 +88,15 @@ def find_patches(model: Model, inputs: Mapping[str, Any], images: int) -> Patche
     return _overview(places, tiles, config, images, processor)
 
 
-def image_token_id(model: Model) -> int | None:
+def image_token_id(backbone: Backbone) -> int | None:
     """The id that stands for one patch in the model's inputs."""
-    found: int | None = getattr(model.hf_model.config, "image_token_id", None)
+    found: int | None = getattr(backbone.hf_model.config, "image_token_id", None)
     return found
 
 
-def image_processor(model: Model) -> Any:
+def image_processor(backbone: Backbone) -> Any:
     """What makes pixels of images in a processor."""
-    processor = getattr(model.encoder, "processor", None)
+    processor = getattr(backbone.encoder, "processor", None)
     return getattr(processor, "image_processor", processor)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from secondsight.checkpoints.chat import ChatEncoder
 from secondsight.checkpoints.llava import LlavaEncoder
 from secondsight.images import pad_to_square
-from secondsight.inference.model import Model
+from secondsight.inference.backbone import Backbone
 from secondsight.inference.prepare import PreparedRequest
 from secondsight.prompts import IMAGE_TOKEN_INDEX, Mark, Prompt, Turn
 from secondsight.sample import Sample
@@ -22,7 +22,7 @@ Inputs = Mapping[str, Any]
 
 
 def inference_facts(
-    model: Model,
+    backbone: Backbone,
     sample: Sample,
     inputs: Inputs,
     activations: PromptActivations,
@@ -31,23 +31,23 @@ def inference_facts(
     """What became of a question and its image before the first layer.
 
     Args:
-        model: The model.
+        backbone: The model.
         sample: The original sample, its images opened.
         inputs: The original view's inputs.
         activations: Those of the prompt in the live run.
         patches: Where the image's patches are.
     """
-    image_token = image_token_id(model)
+    image_token = image_token_id(backbone)
     positions = inputs["input_ids"][0].tolist()
-    start, chunks = _chunks(model, sample, positions, image_token)
+    start, chunks = _chunks(backbone, sample, positions, image_token)
     counts = [*([len(start)] if start else []), *(chunk.count for chunk in chunks)]
     ids = (*start, *(token for chunk in chunks for token in chunk.ids))
     pixels = inputs.get("pixel_values")
     images = sample.images
-    template = getattr(model.encoder, "template", None)
+    template = getattr(backbone.encoder, "template", None)
     return InferenceFacts(
         question=sample.question,
-        conversation=_conversation(model, sample),
+        conversation=_conversation(backbone, sample),
         prompt="".join("<image>" if one.kind == "image" else one.text for one in chunks),
         start=start,
         chunks=chunks,
@@ -55,7 +55,7 @@ def inference_facts(
         ids=ids,
         stop=None if template is None else template.stop,
         image_size=images[0].size if images else None,
-        images=tuple(_way_to_the_model(model, sample, patches)),
+        images=tuple(_way_to_the_model(backbone, sample, patches)),
         grid=None if patches is None else patches.grid,
         pixels=None if pixels is None else summarize(pixels),
         encoded=activations.encoded,
@@ -65,10 +65,10 @@ def inference_facts(
 
 
 def view_facts(
-    model: Model, prepared: PreparedRequest, patches: Sequence[Patches | None]
+    backbone: Backbone, prepared: PreparedRequest, patches: Sequence[Patches | None]
 ) -> tuple[ViewFacts, ...]:
     """What each view saw: its image, its prompt, its pixels."""
-    prompts = [_prompt(model, sample) for sample in prepared.seen]
+    prompts = [_prompt(backbone, sample) for sample in prepared.seen]
     facts = []
     for name, sample, inputs, prompt, own in zip(
         prepared.names, prepared.seen, prepared.inputs, prompts, patches, strict=True
@@ -95,10 +95,12 @@ def _as_seen(sample: Sample, patches: Patches | None) -> list[ReportImage]:
     return shown
 
 
-def _way_to_the_model(model: Model, sample: Sample, patches: Patches | None) -> list[ReportImage]:
+def _way_to_the_model(
+    backbone: Backbone, sample: Sample, patches: Patches | None
+) -> list[ReportImage]:
     """The original's images: as given, squared, as the model sees them, under the grid."""
     shown = [shown_image("as given", image) for image in sample.images]
-    encoder = model.encoder
+    encoder = backbone.encoder
     if isinstance(encoder, LlavaEncoder) and encoder.preset.pad:
         mean = encoder.processor.image_mean
         wide = [image for image in sample.images if image.width != image.height]
@@ -112,13 +114,13 @@ def _way_to_the_model(model: Model, sample: Sample, patches: Patches | None) -> 
     return shown
 
 
-def _prompt(model: Model, sample: Sample) -> Prompt | None:
-    return model.encoder.prompt(sample) if isinstance(model.encoder, LlavaEncoder) else None
+def _prompt(backbone: Backbone, sample: Sample) -> Prompt | None:
+    return backbone.encoder.prompt(sample) if isinstance(backbone.encoder, LlavaEncoder) else None
 
 
-def _conversation(model: Model, sample: Sample) -> dict[str, Any] | None:
+def _conversation(backbone: Backbone, sample: Sample) -> dict[str, Any] | None:
     """The conversation before and after the question; None for families that have none."""
-    encoder = model.encoder
+    encoder = backbone.encoder
     if isinstance(encoder, LlavaEncoder):
         return _llava_conversation(encoder, sample)
     if not isinstance(encoder, ChatEncoder) or not encoder.templated:
@@ -159,13 +161,13 @@ def _llava_conversation(encoder: LlavaEncoder, sample: Sample) -> dict[str, Any]
 
 
 def _chunks(
-    model: Model, sample: Sample, positions: list[int], image_token: int | None
+    backbone: Backbone, sample: Sample, positions: list[int], image_token: int | None
 ) -> tuple[tuple[int, ...], tuple[Chunk, ...]]:
     """The pieces of the prompt with their ids, as they stand in the model's inputs."""
-    tokenizer = model.tokenizer
+    tokenizer = backbone.tokenizer
     bos = tokenizer.bos_token_id
     start = tuple(positions[:1]) if positions[:1] == [bos] else ()
-    prompt = _prompt(model, sample)
+    prompt = _prompt(backbone, sample)
     texts = iter([] if prompt is None else prompt.parts)
     pieces = _runs(positions[len(start) :], image_token, tokenizer.eos_token_id)
     chunks = []

@@ -7,13 +7,13 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from secondsight.answer import Answer
 from secondsight.decoding.engine import Engine
 from secondsight.extras import require
 from secondsight.files import check_writable
-from secondsight.inference.model import Model
+from secondsight.inference.backbone import Backbone
 from secondsight.inference.prepare import PreparedRequest
 from secondsight.inference.runner import Runner
 from secondsight.inference.ticket import Ticket
@@ -35,6 +35,24 @@ _TOP: Final = 10
 """Candidates that are kept of every distribution."""
 
 
+class Traceable(Protocol):
+    """What a trace needs of a `secondsight.Model`, which this package must not know."""
+
+    @property
+    def backbone(self) -> Backbone:
+        """Model, encoder and protocol as data."""
+        ...
+
+    @property
+    def runner(self) -> Runner:
+        """The engine that all callers of the model share."""
+        ...
+
+    def prepare(self, request: Request) -> PreparedRequest:
+        """Prepare a request: open its images, make its views, encode their prompts."""
+        ...
+
+
 @dataclass(frozen=True)
 class Options:
     """What to record besides what is always recorded.
@@ -54,7 +72,7 @@ class Options:
     decode_steps: int = 2
 
 
-def record(model: Model, request: Request, options: Options | None = None) -> Trace:
+def record(model: Traceable, request: Request, options: Options | None = None) -> Trace:
     """Answer a request and record how.
 
     The answer is written by an engine of its own, so that nothing comes from what is known of
@@ -72,7 +90,7 @@ def record(model: Model, request: Request, options: Options | None = None) -> Tr
     """
     require("trace", "A trace")
     options = options or Options()
-    layers = parse_layers(options.layers, layer_count(model.hf_model))
+    layers = parse_layers(options.layers, layer_count(model.backbone.hf_model))
     if options.keep is not None:
         check_writable(Path(options.keep))
     return _Recording(model, request, options, layers).trace()
@@ -82,12 +100,14 @@ class _Recording:
     """The state of one recording."""
 
     def __init__(
-        self, model: Model, request: Request, options: Options, layers: Collection[int]
+        self, model: Traceable, request: Request, options: Options, layers: Collection[int]
     ) -> None:
         self.model, self.request, self.options, self.layers = model, request, options, layers
         self.keeper = Keeper(wanted=options.keep is not None)
-        self.calls = CallRecorder(model.hf_model, steps=options.decode_steps, layers=layers)
-        self.engine = Engine(model.hf_model)
+        self.backbone = model.backbone
+        hf_model = self.backbone.hf_model
+        self.calls = CallRecorder(hf_model, steps=options.decode_steps, layers=layers)
+        self.engine = Engine(hf_model)
         self.activations = PromptActivations(self.engine, self.keeper)
         self.seconds: dict[str, float] = {}
 
@@ -106,12 +126,12 @@ class _Recording:
             with self._timed("answer"):
                 answer = self._answer(prepared, tokens)
             patches = [
-                find_patches(model, inputs, len(sample.images))
+                find_patches(self.backbone, inputs, len(sample.images))
                 for inputs, sample in zip(prepared.inputs, prepared.seen, strict=True)
             ]
             with self._timed("teacher forcing"):
                 found = interpret(
-                    model,
+                    self.backbone,
                     prepared,
                     patches,
                     tokens,
@@ -125,7 +145,7 @@ class _Recording:
 
     def _answer(self, prepared: PreparedRequest, tokens: TokenRecorder) -> Answer:
         self.calls.next_phase()
-        ticket = Ticket(self.model.backbone, Runner(self.engine), prepared, observer=tokens)
+        ticket = Ticket(self.backbone, Runner(self.engine), prepared, observer=tokens)
         with self.activations.watching(), self.calls.recording():
             return ticket.result()
 
@@ -137,11 +157,11 @@ class _Recording:
         found: Interpretation,
         patches: Sequence[Patches | None],
     ) -> Trace:
-        model, keeper = self.model, self.keeper
+        backbone, keeper = self.backbone, self.keeper
         inference = inference_facts(
-            model, prepared.seen[0], prepared.inputs[0], self.activations, patches[0]
+            backbone, prepared.seen[0], prepared.inputs[0], self.activations, patches[0]
         )
-        texts = token_texts(model.tokenizer, tokens.ids)
+        texts = token_texts(backbone.tokenizer, tokens.ids)
         facts = with_dependence(tokens.facts(found.read, texts), found.without_image)
         for name, inputs in zip(prepared.names, prepared.inputs, strict=True):
             for key in ("input_ids", "attention_mask", "pixel_values"):
@@ -151,14 +171,14 @@ class _Recording:
             keeper.write(Path(self.options.keep))
         return Trace(
             answer=answer,
-            config=config_facts(model),
+            config=config_facts(backbone),
             inference=inference,
-            generation=generation_facts(model, prepared, self.engine, inference.ids),
+            generation=generation_facts(backbone, prepared, self.engine, inference.ids),
             flow=self.calls.phases(),
             output=output_facts(prepared, tokens.ids, answer.text, inference.ids, keeper),
             tokens=facts,
             words=answer_words(facts),
-            views=view_facts(model, prepared, patches),
+            views=view_facts(backbone, prepared, patches),
             attention=found.attention,
             lens=found.lens,
             notes=found.notes,
