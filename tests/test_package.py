@@ -15,7 +15,7 @@ def test_every_public_name_is_there() -> None:
     assert len(set(secondsight.__all__)) == len(secondsight.__all__)
     for name in secondsight.__all__:
         assert getattr(secondsight, name) is not None
-    for name in ("load", "decode", "tokenize_with_images", "Ritual", "VCD", "M3ID", "register"):
+    for name in ("load", "decode", "tokenize_with_images", "Method", "register"):
         assert name in secondsight.__all__
     assert set(secondsight.__all__) <= set(dir(secondsight))
 

@@ -1,4 +1,8 @@
-"""secondsight: decoding methods that make vision-language models hallucinate less."""
+"""secondsight: decoding methods that make vision-language models hallucinate less.
+
+Public are the names in `__all__` and the class of every method: `secondsight.VCD`,
+`secondsight.Ritual`, and so on; `dir(secondsight)` lists them all.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -18,21 +22,7 @@ if TYPE_CHECKING:
     )
     from secondsight.images import demo_image, demo_picture
     from secondsight.inference import Model, Stream, Ticket
-    from secondsight.methods import (
-        M3ID,
-        VCD,
-        Greedy,
-        Identity,
-        Method,
-        Plausibility,
-        Regular,
-        Ritual,
-        RitualM3ID,
-        RitualPlus,
-        RitualVCD,
-        Sharpened,
-        register,
-    )
+    from secondsight.methods import Method, register
     from secondsight.prompts import Turn, tokenize_with_images
     from secondsight.request import Request
     from secondsight.sample import Sample
@@ -41,27 +31,16 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "M3ID",
-    "VCD",
     "Answer",
     "CheckpointError",
-    "Greedy",
-    "Identity",
     "ImageError",
     "Method",
     "MethodError",
     "Model",
-    "Plausibility",
     "QuestionError",
-    "Regular",
     "Request",
-    "Ritual",
-    "RitualM3ID",
-    "RitualPlus",
-    "RitualVCD",
     "Sample",
     "Settings",
-    "Sharpened",
     "Stream",
     "Ticket",
     "TokenEvidence",
@@ -95,21 +74,7 @@ _HOMES = {
         "UserError",
     ),
     "images": ("demo_image", "demo_picture"),
-    "methods": (
-        "M3ID",
-        "VCD",
-        "Greedy",
-        "Identity",
-        "Method",
-        "Plausibility",
-        "Regular",
-        "Ritual",
-        "RitualM3ID",
-        "RitualPlus",
-        "RitualVCD",
-        "Sharpened",
-        "register",
-    ),
+    "methods": ("Method", "register"),
     "inference": ("Model", "Stream", "Ticket"),
     "prompts": ("Turn", "tokenize_with_images"),
     "request": ("Request",),
@@ -131,6 +96,8 @@ def __getattr__(name: str) -> Any:
         value = import_module(f"secondsight.{name}")
     elif name in _HOME_OF:
         value = getattr(import_module(f"secondsight.{_HOME_OF[name]}"), name)
+    elif name[:1].isupper() and name in _method_classes():
+        value = getattr(import_module("secondsight.methods"), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
@@ -138,4 +105,10 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_method_classes()})
+
+
+def _method_classes() -> list[str]:
+    from secondsight.registry import shipped
+
+    return [one.attribute for one in shipped("secondsight.methods")]

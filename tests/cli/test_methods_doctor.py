@@ -2,11 +2,14 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from secondsight import methods
+from secondsight.checkpoints.families import FAMILIES
+from secondsight.methods.registry import METHODS
 
 MINE = '''
 from dataclasses import dataclass
@@ -28,14 +31,12 @@ class Mine(secondsight.Method):
 
 
 @pytest.fixture
-def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def mine(tmp_path: Path) -> Iterator[Path]:
     """A user's own method in a file; forgotten again afterwards."""
-    from secondsight.methods import registry
-
-    monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))
     path = tmp_path / "mine.py"
     path.write_text(MINE)
-    return path
+    yield path
+    METHODS._registered.pop("mine", None)
 
 
 def test_methods_are_all_listed(run) -> None:
@@ -83,7 +84,8 @@ def test_own_methods_by_the_environment(run, mine, monkeypatch) -> None:
         (None, "There is no plugin file"),
         ("x = (", "SyntaxError"),
         ("\n1 / 0\n", "in line 2: ZeroDivisionError"),
-        ("x = 1\n", "registers no method"),
+        ("from secondsight.methods.vcd import VCD\n", "registers nothing"),
+        ("x = 1\n", "registers nothing"),
         (MINE.replace('"mine"', '"ritual"'), "is taken by"),
     ],
 )
@@ -103,6 +105,20 @@ def test_a_plugin_must_be_python(run, tmp_path: Path) -> None:
     result = run("methods", "--plugin", path)
     assert result.code == 2
     assert "must end in .py" in result.err
+
+
+def test_a_plugin_may_register_a_family_alone(run, tmp_path: Path) -> None:
+    path = tmp_path / "family.py"
+    path.write_text(
+        "from secondsight.checkpoints.chat import ChatEncoder\n"
+        "from secondsight.checkpoints.families import register\n\n"
+        "@register('my_llava')\nclass Mine(ChatEncoder):\n    single_turn = True\n"
+    )
+    try:
+        assert run("methods", "--plugin", path).code == 0
+        assert FAMILIES.get("my_llava").single_turn
+    finally:
+        FAMILIES._registered.pop("my_llava", None)
 
 
 def test_doctor_says_what_is_there(run) -> None:

@@ -309,3 +309,28 @@ def test_registering() -> None:
     with pytest.raises(MethodError, match="Method"):
         register("test-other")(int)  # type: ignore[type-var]
     assert "test-bare" not in methods.names()
+
+
+def test_a_parameter_may_be_true_or_false() -> None:
+    @register("test-switch")
+    @dataclass(frozen=True)
+    class Switch(Method):
+        official: bool = parameter(True, "whether as the code has it")
+
+    assert create("test-switch:official=False") == Switch(official=False)
+    assert create("test-switch:official=true").spec == "test-switch"
+    assert Switch(official=False).spec == "test-switch:official=false"
+    assert create(Switch(official=False).spec) == Switch(official=False)
+    for wrong in ("1", "maybe", ""):
+        with pytest.raises(MethodError, match="official must be true or false"):
+            create(f"test-switch:official={wrong}")
+    with pytest.raises(MethodError, match="official must be True or False"):
+        Switch(official=1)  # type: ignore[arg-type]
+    with pytest.raises(MethodError, match="must be a number"):
+        create("vcd").__class__(alpha=True)
+
+
+def test_a_method_has_one_name() -> None:
+    with pytest.raises(MethodError, match="is the method 'vcd' already"):
+        register("test-again")(type(create("vcd")))
+    assert create("vcd").name == "vcd"

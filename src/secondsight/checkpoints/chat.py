@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import torch
 from jinja2 import TemplateError
@@ -31,6 +31,9 @@ class ChatEncoder:
         config: The model's configuration.
         processor: The family's processor.
     """
+
+    model_class: ClassVar[Any] = None
+    """The class of the family's models; None for transformers' own choice."""
 
     single_turn = False
     """Whether the family takes one question, and no conversation."""

@@ -1,40 +1,54 @@
-"""Families of models: which adapter serves them, and which are refused, with the reason."""
+"""Families of models: which adapter serves them, and which are refused, with the reason.
+
+A family is an encoder: a subclass of `ChatEncoder` in a file of its own (in `adapters`, in a
+user's plug-in, or behind an entry point ``secondsight.families``), registered by the `model_type`
+of its checkpoints' config.json. Families that nothing registers are served by `ChatEncoder`
+itself, through their own processor and chat template.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final, TypeVar
 
-from transformers import PreTrainedConfig, ProcessorMixin
-
-from secondsight.checkpoints.adapters.blip import Blip2, Blip2Encoder, BlipEncoder, InstructBlip
-from secondsight.checkpoints.adapters.paligemma import PaliGemmaEncoder
 from secondsight.checkpoints.chat import ChatEncoder
+from secondsight.errors import UnsupportedError
+from secondsight.registry import Registry
+
+E = TypeVar("E", bound=type[ChatEncoder])
 
 
-@dataclass(frozen=True)
-class Family:
-    """How a family is loaded and asked.
-
-    Attributes:
-        encoder: Turns samples into inputs, given the configuration and the processor.
-        model_class: The class that generates; None for transformers' own choice.
-    """
-
-    encoder: Callable[[PreTrainedConfig, ProcessorMixin], ChatEncoder] = ChatEncoder
-    model_class: Any = None
+def _accept(name: str, encoder: object) -> type[ChatEncoder]:
+    if isinstance(encoder, type) and issubclass(encoder, ChatEncoder):
+        return encoder
+    raise UnsupportedError(
+        f"The family {name!r} must be a subclass of secondsight.checkpoints.chat.ChatEncoder, not "
+        f"{encoder!r}."
+    )
 
 
-FAMILIES: Final = MappingProxyType(
-    {
-        "paligemma": Family(PaliGemmaEncoder),
-        "instructblip": Family(BlipEncoder, InstructBlip),
-        "blip-2": Family(Blip2Encoder, Blip2),
-    }
+FAMILIES: Final = Registry(
+    "family",
+    package="secondsight.checkpoints.adapters",
+    group="secondsight.families",
+    accept=_accept,
+    error=UnsupportedError,
 )
-"""The families, by `model_type`, that the generic adapter alone cannot serve."""
+"""The families, by `model_type`, that the generic encoder alone cannot serve."""
+
+
+def register(model_type: str) -> Callable[[E], E]:
+    """Class decorator: make an encoder serve a family.
+
+    Args:
+        model_type: What config.json says in checkpoints of the family.
+
+    Raises:
+        UnsupportedError: The family has another encoder, or the class is no `ChatEncoder`.
+    """
+    return FAMILIES.register(model_type)
+
 
 _CROSS_ATTENTION: Final = (
     "its language model looks at the image through cross-attention layers, whose states are not "
@@ -55,8 +69,3 @@ REFUSED: Final = MappingProxyType(
     }
 )
 """Families, by `model_type`, that cannot be decoded with views, and why."""
-
-
-def family(model_type: str) -> Family:
-    """The family of a `model_type`; the generic one where nothing special is needed."""
-    return FAMILIES.get(model_type, Family())

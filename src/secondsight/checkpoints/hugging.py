@@ -20,7 +20,8 @@ from transformers import (
     ProcessorMixin,
 )
 
-from secondsight.checkpoints.families import REFUSED, Family, family
+from secondsight.checkpoints.chat import ChatEncoder
+from secondsight.checkpoints.families import FAMILIES, REFUSED
 from secondsight.checkpoints.hub import Checkpoint, weight_files
 from secondsight.checkpoints.kinds import refuse_other_kinds
 from secondsight.checkpoints.memory import check_fits, measure
@@ -122,8 +123,8 @@ def load_by_processor(
     placement: Placement,
     *,
     trust_remote_code: bool = False,
-) -> tuple[PreTrainedModel, ProcessorMixin, Family]:
-    """Load a model of any family, with its processor.
+) -> tuple[PreTrainedModel, ProcessorMixin, type[ChatEncoder]]:
+    """Load a model of any family, with its processor and its family's encoder.
 
     Args:
         checkpoint: The checkpoint.
@@ -135,9 +136,11 @@ def load_by_processor(
         CheckpointError: Another kind of model, or a damaged one.
         UnsupportedError: A family that cannot be decoded with views.
     """
-    refuse_other_kinds(checkpoint, config, trust_remote_code)
     kind = str(config.get("model_type"))
-    if kind in REFUSED:
+    encoder = FAMILIES.find(kind)
+    if encoder is None or encoder.model_class is None:
+        refuse_other_kinds(checkpoint, config, trust_remote_code)
+    if encoder is None and kind in REFUSED:
         raise UnsupportedError(
             f"{checkpoint.name!r} is a {kind} model, which is refused: {REFUSED[kind]}."
         )
@@ -147,8 +150,8 @@ def load_by_processor(
         parsed = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, **code)
     except _UNREADABLE as error:
         raise CheckpointError(f"{checkpoint.name!r} cannot be loaded: {error}") from error
-    chosen = family(kind)
-    model_class = chosen.model_class or AutoModelForImageTextToText
+    encoder = encoder or ChatEncoder
+    model_class = encoder.model_class or AutoModelForImageTextToText
     _refuse_other_loops(checkpoint, parsed, model_class)
     processor = _processor(checkpoint, code)
     model = load_weights(
@@ -159,7 +162,7 @@ def load_by_processor(
         strict=False,
         trust_remote_code=trust_remote_code,
     )
-    return model, processor, chosen
+    return model, processor, encoder
 
 
 def _refuse_other_loops(checkpoint: Checkpoint, config: PreTrainedConfig, model_class: Any) -> None:

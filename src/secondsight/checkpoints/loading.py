@@ -220,10 +220,10 @@ def _by_processor(
     where: Placement,
     trust_remote_code: bool,
 ) -> tuple[PreTrainedModel, Encoder]:
-    hf_model, processor, family = load_by_processor(
+    hf_model, processor, encoder = load_by_processor(
         checkpoint, config, where, trust_remote_code=trust_remote_code
     )
-    return hf_model, family.encoder(hf_model.config, processor)
+    return hf_model, encoder(hf_model.config, processor)
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:

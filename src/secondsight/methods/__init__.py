@@ -1,26 +1,14 @@
-"""Decoding methods: one file each; a user's own registers the same way."""
+"""Decoding methods: one file each, found by their decorator; users' own register the same way."""
+
+from importlib import import_module
+from typing import Any
 
 from secondsight.methods.base import Method, parameter, plausibility
-from secondsight.methods.combined import RitualM3ID, RitualVCD
-from secondsight.methods.m3id import M3ID
 from secondsight.methods.registry import controls, create, get, names, register, split
-from secondsight.methods.regular import Greedy, Identity, Plausibility, Regular, Sharpened
-from secondsight.methods.ritual import Ritual, RitualPlus
-from secondsight.methods.vcd import VCD
+from secondsight.registry import shipped
 
 __all__ = [
-    "M3ID",
-    "VCD",
-    "Greedy",
-    "Identity",
     "Method",
-    "Plausibility",
-    "Regular",
-    "Ritual",
-    "RitualM3ID",
-    "RitualPlus",
-    "RitualVCD",
-    "Sharpened",
     "controls",
     "create",
     "get",
@@ -30,3 +18,16 @@ __all__ = [
     "register",
     "split",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a method's class when it is first asked for, such as ``secondsight.methods.VCD``."""
+    for one in shipped(__name__):
+        if one.attribute == name:
+            value = globals()[name] = getattr(import_module(one.module), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *(one.attribute for one in shipped(__name__))})

@@ -138,6 +138,8 @@ class Method:
 
 
 def _as_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     short = f"{value:g}" if isinstance(value, float) else str(value)
     return short if not isinstance(value, float) or float(short) == value else repr(value)
 
@@ -150,6 +152,10 @@ def _check_range(method: str, field: dataclasses.Field[Any], value: Any) -> None
     if isinstance(field.default, str):
         if not isinstance(value, str):
             raise MethodError(f"{method}: {field.name} must be text, not {value!r}.")
+        return
+    if isinstance(field.default, bool):
+        if not isinstance(value, bool):
+            raise MethodError(f"{method}: {field.name} must be True or False, not {value!r}.")
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise MethodError(f"{method}: {field.name} must be a number, not {value!r}.")
@@ -178,6 +184,10 @@ def parse_value(method: type[Method], name: str, text: str) -> Any:
         return text
     if text.lower() == "none" and name == "beta":
         return None
+    if isinstance(default, bool):
+        if text.lower() not in ("true", "false"):
+            raise MethodError(f"{method.name}: {name} must be true or false, not {text!r}.")
+        return text.lower() == "true"
     try:
         return int(text) if isinstance(default, int) else float(text)
     except ValueError:

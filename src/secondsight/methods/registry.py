@@ -3,68 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, Final, TypeVar
 
-from secondsight.errors import MethodError, nearest
+from secondsight.errors import MethodError
 from secondsight.methods.base import Method, parse_value
-
-_METHODS: dict[str, type[Method]] = {}
+from secondsight.registry import Registry
 
 M = TypeVar("M", bound=type[Method])
+
+
+def _accept(name: str, method: object) -> type[Method]:
+    if not (isinstance(method, type) and issubclass(method, Method)):
+        raise MethodError(f"{method!r} is not a subclass of secondsight.Method.")
+    parameters: Any = vars(method).get("__dataclass_params__")
+    if parameters is None or not parameters.frozen:
+        raise MethodError(f"{method.__qualname__} must be a frozen dataclass.")
+    other = vars(method).get("name", name)
+    if other != name and other in METHODS.registered:
+        raise MethodError(f"{method.__qualname__} is the method {other!r} already.")
+    method.name = name
+    return method
+
+
+METHODS: Final = Registry(
+    "method",
+    package="secondsight.methods",
+    group="secondsight.methods",
+    accept=_accept,
+    error=MethodError,
+)
+"""All methods: those of this package, of entry points ``secondsight.methods``, and users' own."""
 
 
 def register(name: str) -> Callable[[M], M]:
     """Class decorator: make a method known by a name, in Python and on the command line.
 
     Args:
-        name: The name; it must not contain ``:``, ``,``, ``=`` or blanks.
+        name: The name; it must not contain ``:``, ``,``, ``;``, ``=`` or blanks.
 
     Raises:
-        MethodError: The name is taken by another class, or cannot be written on a command line.
+        MethodError: The name is taken by another class, or cannot be written on a command line; or
+            the class is no frozen dataclass derived from `Method`.
     """
-    if not name or set(name) & set(":,= \t\n"):
-        raise MethodError(f"A method cannot be called {name!r}: no blanks, ':', ',' or '='.")
-
-    def add(method: M) -> M:
-        taken = _METHODS.get(name)
-        if taken is not None and _home(taken) != _home(method):
-            raise MethodError(f"The method name {name!r} is taken by {'.'.join(_home(taken))}.")
-        if not (isinstance(method, type) and issubclass(method, Method)):
-            raise MethodError(f"{method!r} is not a subclass of secondsight.Method.")
-        if "__dataclass_params__" not in vars(method) or not method.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-            raise MethodError(f"{method.__qualname__} must be a frozen dataclass.")
-        method.name = name
-        _METHODS[name] = method
-        return method
-
-    return add
-
-
-def _home(method: type[Method]) -> tuple[str, str]:
-    """Where a class is from: a notebook's cell may define it again, another file may not."""
-    return method.__module__, method.__qualname__
+    return METHODS.register(name)
 
 
 def names() -> list[str]:
-    """The names of all methods: regular first, controls last."""
-    return sorted(_METHODS, key=lambda name: (_METHODS[name].control, name != "regular", name))
+    """The names of all methods that can be used: regular first, controls last."""
+    methods, _ = METHODS.entries()
+    return sorted(methods, key=lambda name: (methods[name].control, name != "regular", name))
 
 
 def controls() -> list[str]:
     """The names of the controls: what a method must beat before its gain means anything."""
-    return [name for name in names() if _METHODS[name].control]
+    return [name for name in names() if get(name).control]
 
 
 def get(name: str) -> type[Method]:
     """The class of a method.
 
     Raises:
-        MethodError: No method has that name.
+        MethodError: No method has that name, or the package that it comes with is broken.
     """
-    try:
-        return _METHODS[name]
-    except KeyError:
-        raise MethodError(f"No method is called {name!r}.{nearest(name, _METHODS)}") from None
+    return METHODS.get(name)
 
 
 def split(text: str) -> list[str]:

@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from secondsight.checkpoints.chat import ChatEncoder, control_strings
+from secondsight.checkpoints.families import register
 from secondsight.errors import CheckpointError, UnsupportedError
 from secondsight.sample import Sample
 
@@ -74,6 +75,7 @@ class Blip2(_FeaturesInSlots, Blip2ForConditionalGeneration):
     """BLIP-2 that generates from ids."""
 
 
+@register("instructblip")
 class BlipEncoder(ChatEncoder):
     """Encodes an image's slots, then the question, which InstructBLIP's Q-Former reads too.
 
@@ -81,6 +83,7 @@ class BlipEncoder(ChatEncoder):
     since features take their place; the padding id is one.
     """
 
+    model_class = InstructBlip
     single_turn = True
     templated = False
     looks_on = True
@@ -136,8 +139,10 @@ class BlipEncoder(ChatEncoder):
         return inputs
 
 
+@register("blip-2")
 class Blip2Encoder(BlipEncoder):
     """BLIP-2 asks in the words of its paper (arXiv 2301.12597, section 4.2)."""
 
+    model_class = Blip2
     looks_on = False
     prompt = "Question: {question} Answer:"

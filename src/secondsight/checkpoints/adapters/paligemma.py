@@ -8,9 +8,11 @@ from typing import Any
 import torch
 
 from secondsight.checkpoints.chat import ChatEncoder
+from secondsight.checkpoints.families import register
 from secondsight.sample import Sample
 
 
+@register("paligemma")
 class PaliGemmaEncoder(ChatEncoder):
     """Encodes the image, then the question as the prefix that the model was trained on."""
 
