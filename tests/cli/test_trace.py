@@ -55,6 +55,7 @@ def test_format_by_ending_and_by_option(picture: Path, tiny_llava: Path, tmp_pat
         (("-q", " "), "empty"),
         (("--max-new-tokens", "0"), "max_new_tokens"),
         (("--out", "."), "is a folder"),
+        (("--out", "report.pdf"), "a report is .html, .md or .json"),
         (("--keep", "."), "is a folder"),
         (("--keep", "same", "--out", "same"), "Name two files"),
         (("--no-image",), "not both"),
@@ -70,6 +71,14 @@ def test_mistakes_are_one_line(
     assert message in " ".join(result.output.split())
     assert "Traceback" not in result.output
     assert out.read_text() == "old"
+
+
+def test_notes_are_said(picture: Path, tiny_llava: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("secondsight.trace.modules._NORM", ("nowhere",))
+    result = run(picture, "-m", tiny_llava, "--out", tmp_path / "a.md", "--max-new-tokens", 2)
+    assert result.exit_code == 0, result.output
+    assert "note: No logit lens" in " ".join(result.stderr.split())
+    assert "No logit lens" in (tmp_path / "a.md").read_text(encoding="utf-8")
 
 
 def test_missing_picture(tiny_llava: Path, tmp_path: Path) -> None:

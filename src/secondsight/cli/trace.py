@@ -37,6 +37,15 @@ WRITERS: Final[dict[Format, Callable[[Trace], str]]] = {
 }
 
 
+ENDINGS: Final = {
+    ".html": Format.HTML,
+    ".htm": Format.HTML,
+    ".md": Format.MD,
+    ".markdown": Format.MD,
+    ".json": Format.JSON,
+}
+
+
 @loads_a_model()
 def trace(
     images: naming.Together = None,
@@ -55,7 +64,7 @@ def trace(
         Format | None,
         typer.Option(
             "--format",
-            help="html, md or json; left out: by the ending of --out, else html.",
+            help="html, md or json; left out: by the ending of --out.",
             show_default=False,
             rich_help_panel=_REPORT,
         ),
@@ -151,11 +160,25 @@ def trace(
     text = WRITERS[kind](record)
     write_text(target, text)
     typer.echo(record.answer.text)
+    for note in record.notes:
+        say(f"note: {note}")
     say(f"{target}: {len(text.encode()) / 1e6:.1f} MB, {len(record.tokens)} tokens")
     if keep is not None:
         say(f"{keep}: {len(record.kept)} tensors")
 
 
 def _format_of(out: Path | None) -> Format:
-    endings = {".md": Format.MD, ".markdown": Format.MD, ".json": Format.JSON}
-    return Format.HTML if out is None else endings.get(out.suffix.lower(), Format.HTML)
+    """The format that a file's name asks for.
+
+    Raises:
+        UserError: It asks for one that a report has not.
+    """
+    if out is None or not out.suffix:
+        return Format.HTML
+    try:
+        return ENDINGS[out.suffix.lower()]
+    except KeyError:
+        raise UserError(
+            f"--out ends in {out.suffix!r}, and a report is .html, .md or .json. Name the file so, "
+            "or give --format."
+        ) from None
