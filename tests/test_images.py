@@ -578,3 +578,12 @@ def test_formats_may_be_narrowed(photo: Image.Image) -> None:
         open_image(encoded(photo, "TIFF"), web)
     with pytest.raises(ImageError, match="at most 1,000"):
         open_image(encoded(photo.resize((40, 30))), web)
+
+
+@pytest.mark.parametrize("kind", ["PCX", "JPEG2000"])
+def test_a_missing_end_that_pillow_does_not_miss(photo: Image.Image, kind: str) -> None:
+    image = photo.quantize(8) if kind == "PCX" else photo
+    data = encoded(image, kind)
+    open_image(data)
+    with pytest.raises(ImageError, match="cut off"):
+        open_image(data[:-300])

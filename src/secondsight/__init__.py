@@ -4,10 +4,12 @@ Public are the names in `__all__` and the class of every method: `secondsight.VC
 `secondsight.Ritual`, and so on; `dir(secondsight)` lists them all.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+# Nothing is imported here, not even typing, so that the command line handles Ctrl-C from the start.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from secondsight import methods, presets
     from secondsight.answer import Answer, TokenEvidence, TokenUpdate
     from secondsight.checkpoints import load
@@ -85,8 +87,10 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """Import a public name when it is first asked for: ``secondsight --help`` needs no torch."""
+    from importlib import import_module
+
     value: Any
     if name == "__version__":
         from importlib.metadata import version

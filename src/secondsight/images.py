@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ctypes
 import io
 import math
 import os
 import re
 import stat
 import struct
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -285,6 +288,9 @@ def _decode(data: bytes, name: str, limits: Limits) -> Image.Image:
     with _as_image_errors(name, limits, data), _opened(data, limits.formats) as image:
         _check_size(image, name, limits)
         _check_cost(image, name, data)
+        _check_end(image, name, data)
+        if image.format == "TIFF":
+            _silence_libtiff()
         return _to_rgb(image, name, limits)
 
 
@@ -298,6 +304,18 @@ def _opened(data: bytes, formats: Sequence[str]) -> ImageFile.ImageFile:
         Image.init()
         others = [one for one in formats if one in Image.OPEN and one not in known]
         return Image.open(io.BytesIO(data), formats=others)
+
+
+@cache
+def _silence_libtiff() -> None:
+    """Keep libtiff from writing to standard error itself what becomes an `ImageError`."""
+    try:
+        libtiff = ctypes.CDLL(sys.modules["PIL._imaging"].__file__)
+        libtiff.TIFFSetErrorHandler.argtypes = [ctypes.c_void_p]
+        libtiff.TIFFSetErrorHandler.restype = ctypes.c_void_p
+        libtiff.TIFFSetErrorHandler(None)
+    except (OSError, AttributeError, KeyError):  # Pillow was built without it, or with it inside
+        pass
 
 
 def _given(image: Image.Image, limits: Limits) -> Image.Image:
@@ -372,6 +390,15 @@ def _check_cost(image: ImageFile.ImageFile, name: str, data: bytes) -> None:
         )
     if image.format in ("JPEG", "MPO") and data.count(b"\xff\xda") > _MOST_SCANS:
         raise ImageError(f"{name} is damaged or cut off: it has more than {_MOST_SCANS} scans.")
+
+
+def _check_end(image: ImageFile.ImageFile, name: str, data: bytes) -> None:
+    """Refuse what is cut off where Pillow goes on as if it were whole."""
+    grey_or_palette = data[1:4] == b"\x05\x01\x08" and data[65:66] == b"\x01"
+    if image.format == "PCX" and grey_or_palette and data[-769:-768] != b"\x0c":
+        raise ImageError(f"{name} is damaged or cut off: its palette is missing.")
+    if image.format == "JPEG2000" and b"\xff\xd9" not in data:
+        raise ImageError(f"{name} is damaged or cut off: its end is missing.")
 
 
 _TURNS: Final = {

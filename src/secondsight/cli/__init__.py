@@ -1,5 +1,13 @@
 """The command line: one verb per file, thin over the public API."""
 
-from secondsight.cli.main import main
-
 __all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line; the console script ``secondsight``."""
+    from secondsight.cli.interrupts import start
+
+    start()  # before anything that takes time to import
+    from secondsight.cli.main import main as run
+
+    run()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from typing import Annotated, Any
+import warnings
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+from secondsight.cli import interrupts
 from secondsight.cli.output import say
 from secondsight.cli.verbs import Verbs
 from secondsight.errors import UserError
 
 USER_ERROR = 2
-INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 
@@ -22,38 +24,48 @@ class Root(Verbs):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb that was asked for."""
-        try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()  # a full disk or a closed pipe is met here, not at exit
-            return result
-        except UserError as error:
-            _fail(str(error), USER_ERROR)
-        except KeyboardInterrupt:
-            _fail("Interrupted.", INTERRUPTED)
-        except BrokenPipeError:
-            _drop_stdout()
-            raise typer.Exit(BROKEN_PIPE) from None
-        except OSError as error:
-            if error.strerror is None:
-                raise  # not the system's: a library's, whose traceback says more
-            what = f"{error.filename}: " if error.filename else ""
-            _drop_stdout()
-            _fail(f"{what}{error.strerror}.", USER_ERROR)
-        except RuntimeError as error:
-            if type(error).__name__ != "OutOfMemoryError":
+        with interrupts.RunningVerb() as verb:
+            try:
+                result = super().invoke(ctx)
+                sys.stdout.flush()  # a full disk or a closed pipe is met here, not at exit
+                if verb.interrupted:
+                    raise KeyboardInterrupt  # it was swallowed on its way
+                return result
+            except BaseException as error:
+                said = isinstance(error, typer.Exit) and error.exit_code == interrupts.EXIT_CODE
+                if said:
+                    raise
+                # Whatever it is by now: an import that is interrupted may fail in its own way.
+                if verb.interrupted or isinstance(error, KeyboardInterrupt):
+                    _fail("Interrupted.", interrupts.EXIT_CODE)
+                _explain(error)
                 raise
-            _fail(
-                "The device's memory is full. Try a smaller --batch-size, --dtype bfloat16 or "
-                "--device cpu; 'secondsight doctor' says what fits here.",
-                USER_ERROR,
-            )
 
 
-def _fail(message: str, code: int) -> None:
-    text = message if code == INTERRUPTED else f"Error: {message}"
+def _explain(error: BaseException) -> None:
+    """End with a message where there is one; what is our own fault keeps its traceback."""
+    if isinstance(error, UserError):
+        _fail(str(error), USER_ERROR)
+    if isinstance(error, BrokenPipeError):
+        _drop_stdout()
+        raise typer.Exit(BROKEN_PIPE) from None
+    if isinstance(error, OSError) and error.strerror is not None:  # else a library's own
+        what = f"{error.filename}: " if error.filename else ""
+        _drop_stdout()
+        _fail(f"{what}{error.strerror}.", USER_ERROR)
+    if type(error).__name__ == "OutOfMemoryError":
+        _fail(
+            "The device's memory is full. Try a smaller --batch-size, --dtype bfloat16 or "
+            "--device cpu; 'secondsight doctor' says what fits here.",
+            USER_ERROR,
+        )
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    text = message if code == interrupts.EXIT_CODE else f"Error: {message}"
     for line in text.split("\n"):  # a list of what is wrong keeps its lines
         say(line)
-    raise typer.Exit(code)
+    raise typer.Exit(code) from None
 
 
 def _drop_stdout() -> None:
@@ -101,8 +113,14 @@ def root(
 
 
 def main() -> None:
-    """Run the command line; the console script ``secondsight``."""
+    """Run the command line, once Ctrl-C is looked after."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # the libraries' own remarks
+        logging.getLogger("PIL").setLevel(logging.CRITICAL)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # an answer's characters may not fit a terminal
-    app()
+    try:
+        app()
+    except KeyboardInterrupt:  # between two of the above
+        interrupts.leave()
