@@ -80,3 +80,14 @@ def test_links_lead_somewhere(page: str) -> None:
                 headings = re.findall(r"^#+ (.*)$", found.read_text(encoding="utf-8"), re.M)
                 slugs = {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
                 assert anchor in slugs, target
+
+
+def test_the_architecture_page_names_what_is_there() -> None:
+    """Its files exist, and every package is in its table of layers."""
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    source = ROOT / "src" / "secondsight"
+    for name in re.findall(r"`([\w/]+\.py)`", text):
+        assert (source / name).is_file() or (ROOT / name).is_file(), name
+    packages = {path.parent.name for path in source.glob("*/__init__.py")}
+    missing = {name for name in packages if f"`{name}/`" not in text}
+    assert not missing
