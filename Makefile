@@ -19,7 +19,7 @@ test: $(VENV)/installed-dev lint
 fast: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(CORE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m "not slow and not thorough" $(CORE)
 	$(BIN)/mypy
 
 slow: $(VENV)/installed-dev

@@ -19,11 +19,12 @@ from PIL import Image
 import secondsight
 from golden import recordings
 from golden.recordings import Run
-from secondsight.decoding import SCHEDULES
 
 GoldenModel = Callable[..., secondsight.Model]
 TOKENS = 16
-RUNS = [run for run in recordings.runs("decoding", select="greedy") if run.image == 0]
+RUNS = [
+    run for run in recordings.runs("decoding", select="greedy") if (run.prompt, run.image) == (0, 0)
+]
 MOST, TYPICAL, FARTHER = 0.7, 0.1, 1.25
 """How far logits (of standard deviation 4) may be from the reference's: the largest difference and
 the root mean square; and how much farther from float32's than the reference's are."""
@@ -92,7 +93,7 @@ def decode(model: secondsight.Model, run: Run, schedule: str) -> tuple[Any, list
     return output, steps
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", ["joint", "lazy"])
 @pytest.mark.parametrize("run", RUNS, ids=str)
 def test_against_the_slow_reference(golden_model: GoldenModel, run: Run, schedule: str) -> None:
     model, exact = golden_model(dtype="bfloat16"), golden_model()

@@ -64,6 +64,7 @@ def models(model: secondsight.Model, tiny_llava_mha: Path) -> dict[str, secondsi
     return {"gqa": model, "mha": secondsight.load(tiny_llava_mha, device="cpu")}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("which", ["gqa", "mha"])
 @given(plan=plans, data=st.data(), temperature=st.sampled_from([0.0, 1.0, 2.5]))
 @light
@@ -92,6 +93,7 @@ def test_batches_orders_and_schedules_change_nothing(
         assert ids(batch) == [single[i] for i in order], (method, schedule)
 
 
+@pytest.mark.thorough
 @given(plan=plans, repeat=st.integers(1, 3))
 @light
 def test_a_picture_asked_often_is_shared_and_nothing_changes(
