@@ -7,9 +7,12 @@ same slot, none of this needs more than *which rows* and *which slots*. Slots ar
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import Cache, CacheLayerMixin
@@ -62,7 +65,8 @@ class SlotLayer(CacheLayerMixin):
 
     def allocated(self, like: torch.Tensor) -> torch.Tensor:
         """Empty slots for all rows, of the heads and dtype of keys or values."""
-        return like.new_zeros((self.cache.rows, like.shape[1], self.cache.slots, like.shape[3]))
+        shape = (self.cache.rows, like.shape[1], self.cache.slots, like.shape[3])
+        return _untouched(shape, like.dtype) if like.device.type == "cpu" else like.new_zeros(shape)
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
@@ -91,6 +95,12 @@ class SlotLayer(CacheLayerMixin):
     def get_max_length(self) -> int:
         """No maximum."""
         return -1
+
+
+def _untouched(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
+    """Zeros of which only what is written takes memory; torch would write them all."""
+    bytes_needed = math.prod(shape) * dtype.itemsize
+    return torch.from_numpy(np.zeros(bytes_needed, dtype=np.uint8)).view(dtype).reshape(shape)
 
 
 class SlotCache(Cache):
