@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from transformers import LlavaConfig
 
 from secondsight.checkpoints.hub import Checkpoint, find, read_config
+from secondsight.checkpoints.json_files import read_json
 from secondsight.checkpoints.original import (
     find_vision_tower,
     is_ignored,
@@ -29,7 +30,7 @@ from secondsight.checkpoints.original import (
     llava_config,
     rename,
 )
-from secondsight.checkpoints.sources import read_json, shards, tensors_in
+from secondsight.checkpoints.sources import shards, tensors_in
 from secondsight.errors import CheckpointError
 
 SHARD: Final = 2 * 2**30

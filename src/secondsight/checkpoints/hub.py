@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,15 +16,14 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from secondsight.checkpoints.json_files import read_json
+from secondsight.checkpoints.weights import weight_files
 from secondsight.errors import CheckpointError
 
 _FILES: Final = ["*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja"]
 _CODE: Final = ["*.py"]
 _DUPLICATES: Final = ["original/*", "consolidated*", "*.gguf", "*.onnx", "onnx/*", "openvino/*"]
 """Weights in other formats, which some repositories hold beside the ones that are read."""
-
-WEIGHTS: Final = (("model", "safetensors"), ("pytorch_model", "bin"))
-"""How weight files are called, the preferred first."""
 
 
 @dataclass(frozen=True)
@@ -147,17 +145,10 @@ def read_config(checkpoint: Checkpoint) -> dict[str, Any]:
     Raises:
         CheckpointError: It is missing or damaged; a folder of GGUF or ONNX files.
     """
-    folder = checkpoint.folder
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(_no_config(checkpoint)) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{str(path)!r} cannot be read: {error}") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{str(path)!r} does not hold a configuration.")
-    return config
+    path = checkpoint.folder / "config.json"
+    if not path.exists():
+        raise CheckpointError(_no_config(checkpoint))
+    return read_json(path)
 
 
 def _no_config(checkpoint: Checkpoint) -> str:
@@ -173,31 +164,23 @@ def _no_config(checkpoint: Checkpoint) -> str:
     return f"{str(folder)!r} has no config.json: it is not a checkpoint's folder."
 
 
-def weight_files(checkpoint: Checkpoint) -> list[Path]:
+def present_weights(checkpoint: Checkpoint) -> list[Path]:
     """A checkpoint's weight files, each of which is there.
 
     Raises:
         CheckpointError: There are none, or some that an index promises are missing.
     """
-    folder = checkpoint.folder
-    for stem, suffix in WEIGHTS:
-        index = folder / f"{stem}.{suffix}.index.json"
-        single = folder / f"{stem}.{suffix}"
-        if index.is_file():
-            try:
-                names = list(dict.fromkeys(json.loads(index.read_text())["weight_map"].values()))
-            except (KeyError, AttributeError, TypeError, ValueError) as error:
-                raise CheckpointError(f"{str(index)!r} cannot be read: {error}") from error
-            missing = [name for name in names if not (folder / name).is_file()]
-            if missing:
-                raise CheckpointError(
-                    f"{checkpoint.name!r} lacks {len(missing)} of {len(names)} weight files: "
-                    f"{', '.join(missing)}. {checkpoint.fetch}"
-                )
-            return [folder / name for name in names]
-        if single.is_file():
-            return [single]
-    raise CheckpointError(_no_weights(checkpoint))
+    files = weight_files(checkpoint.folder)
+    if not files:
+        raise CheckpointError(_no_weights(checkpoint))
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        shown = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
+        raise CheckpointError(
+            f"{checkpoint.name!r} lacks {len(missing)} of {len(files)} weight files: {shown}. "
+            f"{checkpoint.fetch}"
+        )
+    return files
 
 
 def _no_weights(checkpoint: Checkpoint) -> str:

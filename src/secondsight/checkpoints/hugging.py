@@ -22,7 +22,7 @@ from transformers import (
 
 from secondsight.checkpoints.chat import ChatEncoder
 from secondsight.checkpoints.families import FAMILIES, REFUSED
-from secondsight.checkpoints.hub import Checkpoint, weight_files
+from secondsight.checkpoints.hub import Checkpoint, present_weights
 from secondsight.checkpoints.kinds import refuse_other_kinds
 from secondsight.checkpoints.memory import check_fits, measure
 from secondsight.checkpoints.placement import Placement
@@ -65,7 +65,7 @@ def load_weights(
     Raises:
         CheckpointError: Weights are missing, unexpected, misshapen or damaged, or too large.
     """
-    files = weight_files(checkpoint)
+    files = present_weights(checkpoint)
     _check_vocabulary(checkpoint, config)
     stored = stored_dtype(config)
     check_fits(checkpoint.name, measure(files, stored).weights, stored, placement)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -18,11 +19,13 @@ from transformers import (
 
 from secondsight.checkpoints.hub import Checkpoint, find, read_config
 from secondsight.checkpoints.hugging import load_by_processor, load_weights
+from secondsight.checkpoints.identity import identity
+from secondsight.checkpoints.json_files import read_json
 from secondsight.checkpoints.llava import LlavaEncoder, image_marks, image_processor
 from secondsight.checkpoints.lora import merge
 from secondsight.checkpoints.original import is_original, load_original
 from secondsight.checkpoints.placement import Placement, placement
-from secondsight.checkpoints.sources import ADAPTER, read_json
+from secondsight.checkpoints.sources import ADAPTER
 from secondsight.decoding.transformers5 import remember_tokenizer
 from secondsight.errors import CheckpointError, UnsupportedError
 from secondsight.inference.encoder import Encoder
@@ -101,6 +104,7 @@ def load(
         base = find(model_base, local_files_only=local_files_only, code=trust_remote_code)
     adapter: Path | None = None
     source = checkpoint
+    folders = [one.folder for one in (checkpoint, base) if one is not None]
     if (checkpoint.folder / ADAPTER).is_file() and not _is_original_folder(checkpoint.folder):
         adapter, source = checkpoint.folder, _base_of(checkpoint, base)
     config = read_config(source)
@@ -117,6 +121,7 @@ def load(
             local_files_only=local_files_only,
         )
         encoder = _llava_encoder(hf_model, source, base, tower, protocol, config)
+        folders.append(tower)
     elif _is_llava_1_5(config, source.folder):
         hf_model = load_weights(LlavaForConditionalGeneration, source, config, where)
         encoder = _llava_encoder(hf_model, source, None, source.folder, protocol, config)
@@ -139,6 +144,7 @@ def load(
         revision=checkpoint.revision,
         stored_generation=stored,
         stored_config=config,
+        identify=partial(identity, folders, where.quantisation),
     )
 
 

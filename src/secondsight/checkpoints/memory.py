@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 import pickle
-import struct
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ import psutil
 import torch
 
 from secondsight.checkpoints.placement import Placement
+from secondsight.checkpoints.weights import listed
 from secondsight.errors import CheckpointError
 
 _GIB: Final = 2**30
@@ -73,25 +72,9 @@ def _in_pickle(path: Path, stored: torch.dtype) -> Counter[torch.dtype]:
 
 
 def _in_safetensors(path: Path) -> Counter[torch.dtype]:
-    size = path.stat().st_size
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length)) if length < size else None
-    except (OSError, struct.error, ValueError) as error:
-        raise CheckpointError(f"{str(path)!r} cannot be read: {error}") from error
-    if not isinstance(header, dict):
-        raise CheckpointError(f"{str(path)!r} is cut off. Is the download complete?")
-    entries = [entry for name, entry in header.items() if name != "__metadata__"]
-    whole = 8 + length + max((entry["data_offsets"][1] for entry in entries), default=0)
-    if size < whole:
-        raise CheckpointError(
-            f"{str(path)!r} is cut off: it has {size:,} of {whole:,} bytes. Is the download "
-            "complete?"
-        )
     counts: Counter[torch.dtype] = Counter()
-    for entry in entries:
-        counts[_DTYPES.get(entry["dtype"], torch.uint8)] += math.prod(entry["shape"])
+    for _, dtype, shape in listed(path):
+        counts[_DTYPES.get(dtype, torch.uint8)] += math.prod(shape)
     return counts
 
 

@@ -25,18 +25,18 @@ from transformers import (
 )
 
 from secondsight.checkpoints.hub import Checkpoint
+from secondsight.checkpoints.json_files import read_json
 from secondsight.checkpoints.lora import merge_original
 from secondsight.checkpoints.memory import check_fits, measure
 from secondsight.checkpoints.placement import Placement
 from secondsight.checkpoints.sources import (
     ADAPTER,
     Tensors,
-    language_shards,
-    read_json,
     shards,
     tensors,
     tensors_with_base,
 )
+from secondsight.checkpoints.weights import weight_files
 from secondsight.errors import CheckpointError, UnsupportedError
 
 IMAGE_PLACEHOLDER: Final = 0
@@ -129,7 +129,7 @@ def load_original(
 def _check_base(checkpoint: Checkpoint, base: Checkpoint | None) -> None:
     folder = checkpoint.folder
     adapter = (folder / ADAPTER).is_file()
-    whole = bool(language_shards(folder))
+    whole = bool(weight_files(folder))
     delta = whole and "delta" in Path(checkpoint.name).name.lower()
     if base is not None and whole and not delta and not adapter:
         raise UnsupportedError(

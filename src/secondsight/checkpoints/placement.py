@@ -45,6 +45,11 @@ class Placement:
         """Whether transformers has to place the weights: on several devices, or quantised."""
         return self.device_map is not None or self.eight_bit or self.four_bit
 
+    @property
+    def quantisation(self) -> str | None:
+        """``8bit`` or ``4bit``; None for weights as they are."""
+        return "8bit" if self.eight_bit else "4bit" if self.four_bit else None
+
     def weights_type(self, stored: torch.dtype) -> torch.dtype:
         """The type in memory of weights that are stored in another."""
         return self.dtype or memory_dtype(stored, self.device)

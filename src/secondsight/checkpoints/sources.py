@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 from safetensors import SafetensorError, safe_open
 
+from secondsight.checkpoints.weights import weight_files
 from secondsight.errors import CheckpointError
 
 Tensors = Iterator[tuple[str, torch.Tensor]]
@@ -31,7 +31,7 @@ def shards(folder: Path) -> list[Path]:
     Raises:
         CheckpointError: There are none.
     """
-    found = language_shards(folder)
+    found = weight_files(folder)
     projector = folder / _PROJECTOR
     if projector.is_file():
         found.append(projector)
@@ -41,19 +41,6 @@ def shards(folder: Path) -> list[Path]:
             "pytorch_model*.bin). Is the download complete?"
         )
     return found
-
-
-def language_shards(folder: Path) -> list[Path]:
-    """The weight files of a folder's model itself; none where it only adds to another."""
-    for stem, suffix in (("model", "safetensors"), ("pytorch_model", "bin")):
-        index = folder / f"{stem}.{suffix}.index.json"
-        single = folder / f"{stem}.{suffix}"
-        if index.is_file():
-            names = dict.fromkeys(read_json(index)["weight_map"].values())
-            return [folder / name for name in names]
-        if single.is_file():
-            return [single]
-    return []
 
 
 def tensors(folder: Path) -> Tensors:
@@ -96,7 +83,7 @@ def tensors_with_base(folder: Path, base: Path) -> Tensors:
         if (folder / _NOT_LORA).is_file():
             for name, tensor in tensors_in(folder / _NOT_LORA):
                 yield _WRAPPING.sub("", name), tensor
-    elif language_shards(folder):
+    elif weight_files(folder):
         yield from _summed(folder, base)
     else:
         yield from tensors(base)
@@ -152,21 +139,4 @@ def _unpickle(shard: Path) -> dict[str, torch.Tensor]:
     )
     if not named:
         raise CheckpointError(f"{str(shard)!r} holds something else than named tensors.")
-    return content
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file of a checkpoint.
-
-    Raises:
-        CheckpointError: It is missing or damaged.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{str(path)!r} is missing. Is the download complete?") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-        raise CheckpointError(f"{str(path)!r} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{str(path)!r} does not hold named values.")
     return content

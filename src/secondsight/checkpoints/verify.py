@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import torch
 
+from secondsight.checkpoints.json_files import read_json
 from secondsight.checkpoints.llava import LlavaEncoder
-from secondsight.checkpoints.sources import read_json
 from secondsight.errors import CheckpointError, UnsupportedError
 from secondsight.images import ImageSource, open_image
 from secondsight.inference.model import Model

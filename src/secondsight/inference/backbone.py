@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -80,3 +81,13 @@ class Backbone:
             "device": str(self.hf_model.device),
             "preset": self.preset.name,
         }
+
+
+def weights_hash(model: PreTrainedModel) -> str:
+    """``sha256:...`` over names, types, shapes and bytes of a model that came from no files."""
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        tensor = value.detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())  # numpy: no bfloat16
+    return f"sha256:{digest.hexdigest()}"

@@ -6,7 +6,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -19,7 +19,7 @@ from secondsight.decoding.sharing import PrefixCache
 from secondsight.decoding.step import Observer
 from secondsight.errors import UserError
 from secondsight.images import Images
-from secondsight.inference.backbone import Backbone
+from secondsight.inference.backbone import Backbone, weights_hash
 from secondsight.inference.batching import (
     WINDOW,
     checked_batch_size,
@@ -63,6 +63,8 @@ class Model:
         stored_generation: The generation configuration as the checkpoint has it, for the record;
             that of `hf_model` if left out.
         stored_config: The checkpoint's own ``config.json``, for the record.
+        identify: Says which weights these are, when it is first asked; left out, their values are
+            hashed then.
 
     Attributes:
         backbone: Model, encoder and protocol as data.
@@ -81,9 +83,11 @@ class Model:
         revision: str | None = None,
         stored_generation: GenerationConfig | None = None,
         stored_config: Mapping[str, Any] | None = None,
+        identify: Callable[[], str] | None = None,
     ) -> None:
         stored = stored_generation or hf_model.generation_config
         self.backbone = Backbone(hf_model, encoder, preset, name, revision, stored, stored_config)
+        self._identify = identify or partial(weights_hash, hf_model)
         self.prefixes = PrefixCache(PREFIX_CACHE_BYTES)
         self.runner = Runner(Engine(hf_model, prefixes=self.prefixes))
 
@@ -121,6 +125,14 @@ class Model:
     def stored_generation(self) -> GenerationConfig:
         """The generation configuration as the checkpoint has it."""
         return self.backbone.stored_generation
+
+    @cached_property
+    def identity(self) -> str:
+        """What tells these weights from any other's: commits on the hub, or hashes of the files.
+
+        It is made when it is first asked for, and files are read at most once on a machine.
+        """
+        return self._identify()
 
     def facts(self) -> dict[str, Any]:
         """What an answer's provenance says about the model."""
