@@ -14,7 +14,7 @@ READY = "print('ready', flush=True)"
 START = "from secondsight.cli import interrupts\ninterrupts.start()\n"
 SLEEP = f"{READY}\nimport time\ntime.sleep(60)\n"
 ENDLESS_C = f"{READY}\nimport hashlib\nhashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)\n"
-VERB = "from secondsight.cli import main\nfrom secondsight.cli.verbs import Verbs\n"
+COMMAND = "from secondsight.cli import main\nfrom secondsight.cli.commands import Commands\n"
 
 
 def indented(code: str) -> str:
@@ -23,9 +23,9 @@ def indented(code: str) -> str:
 
 def in_a_verb(code: str, grace: float = 0.3) -> str:
     """A program whose verb runs some code."""
-    body = f"def invoke(self, ctx):\n{indented(code)}Verbs.invoke = invoke\n"
+    body = f"def invoke(self, ctx):\n{indented(code)}Commands.invoke = invoke\n"
     patience = f"from secondsight.cli import interrupts\ninterrupts.GRACE_S = {grace}\n"
-    return f"{VERB}{patience}{body}main()"
+    return f"{COMMAND}{patience}{body}main()"
 
 
 def interrupted(code: str, times: int = 1, arguments: tuple[str, ...] = ("methods",)) -> str:

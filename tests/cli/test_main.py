@@ -1,4 +1,4 @@
-"""The root command: help, version, and ends that are not the verbs' own."""
+"""The root command: help, version, and ends that are not the commands' own."""
 
 import os
 import sys
@@ -6,10 +6,10 @@ import sys
 import pytest
 
 import secondsight
-from secondsight.cli.verbs import VERBS, Verbs
+from secondsight.cli.commands import COMMANDS, Commands
 from support import process as children
 
-EXISTING = [verb for verb in VERBS if verb.exists]
+EXISTING = [command for command in COMMANDS if command.exists]
 
 
 def test_the_verbs_of_the_design_are_there(run) -> None:
@@ -20,11 +20,11 @@ def test_the_verbs_of_the_design_are_there(run) -> None:
     assert "secondsight describe" in result.out
 
 
-@pytest.mark.parametrize("verb", EXISTING, ids=lambda verb: verb.name)
-def test_every_verb_teaches(run, verb) -> None:
-    result = run(verb.name, "--help")
+@pytest.mark.parametrize("command", EXISTING, ids=lambda command: command.name)
+def test_every_verb_teaches(run, command) -> None:
+    result = run(command.name, "--help")
     assert result.code == 0
-    assert f"Usage: secondsight {verb.name}" in result.out
+    assert f"Usage: secondsight {command.name}" in result.out
     assert "--help" in result.out
 
 
@@ -74,7 +74,7 @@ def test_ends(run, monkeypatch, error: BaseException, code: int, named: str) -> 
     def fail(*args: object, **kwargs: object) -> None:
         raise error
 
-    monkeypatch.setattr(Verbs, "invoke", fail)
+    monkeypatch.setattr(Commands, "invoke", fail)
     result = run("methods")
     assert result.code == code
     assert named in result.err
@@ -84,7 +84,7 @@ def test_what_is_our_own_fault_keeps_its_traceback(run, monkeypatch) -> None:
     def fail(*args: object, **kwargs: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(Verbs, "invoke", fail)
+    monkeypatch.setattr(Commands, "invoke", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         run("methods")
 

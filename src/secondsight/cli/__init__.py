@@ -1,4 +1,4 @@
-"""The command line: one verb per file, thin over the public API."""
+"""The command line: one command per file, thin over the public API."""
 
 __all__ = ["main"]
 

@@ -1,7 +1,7 @@
 """Ctrl-C: exit code 130 at any moment, with a word; a second one at once.
 
 While the program starts and while it ends there is nothing to put in order, and it is left on the
-spot. While a verb runs, the first Ctrl-C is a `KeyboardInterrupt`, so that what is open is closed;
+spot. While a command runs, the first Ctrl-C is a `KeyboardInterrupt`, so that what is open is closed;
 a thread sees to it that the process ends even where that is swallowed (in an import of C code, in
 a callback), or where the main thread does not come back from C.
 """
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 EXIT_CODE = 130
 
 GRACE_S = 5.0
-"""How long an interrupted verb may take to end."""
+"""How long an interrupted command may take to end."""
 
 _WORD = b"Interrupted.\n"
 _SHOW_CURSOR = b"\x1b[?25h"
 
-_running: "RunningVerb | None" = None
+_running: "RunningCommand | None" = None
 
 
 def start() -> None:
@@ -49,7 +49,7 @@ def leave() -> None:
         os._exit(EXIT_CODE)
 
 
-class RunningVerb:
+class RunningCommand:
     """Lets the first Ctrl-C raise `KeyboardInterrupt`, and ends the process in any case.
 
     A context manager.
@@ -61,7 +61,7 @@ class RunningVerb:
     interrupted = False
     _stop: "Callable[[], None] | None" = None
 
-    def __enter__(self) -> "RunningVerb":
+    def __enter__(self) -> "RunningCommand":
         global _running
         if signal.getsignal(signal.SIGINT) is _handle:  # not ignored, and not a test's process
             self._stop = _watch()

@@ -1,4 +1,4 @@
-"""The options that say which model a verb loads, and how."""
+"""The options that say which model a command loads, and how."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _option(*names: str, **settings: Any) -> Any:
 
 @dataclass(frozen=True)
 class Loading:
-    """What was asked for; each field is an option of every verb that `loads_a_model`."""
+    """What was asked for; each field is an option of every command that `loads_a_model`."""
 
     model: Annotated[
         str | None,
@@ -97,12 +97,12 @@ class Loading:
 
 
 def loads_a_model(*, without: Collection[str] = ()) -> Callable[[Command], Command]:
-    """Give a verb's function the options of `Loading`, which it gets as the argument `loading`.
+    """Give a command's function the options of `Loading`, which it gets as the argument `loading`.
 
     What the function has an argument of its own for stays as it has it.
 
     Args:
-        without: Options that the verb is not to have.
+        without: Options that the command is not to have.
     """
 
     def decorate(command: Command) -> Command:

@@ -1,4 +1,4 @@
-"""The root command: which verbs there are, and what happens when something goes wrong."""
+"""The root command: which commands there are, and what happens when something goes wrong."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from secondsight.cli import interrupts
+from secondsight.cli.commands import Commands
 from secondsight.cli.output import say
-from secondsight.cli.verbs import Verbs
 from secondsight.errors import UserError
 
 USER_ERROR = 2
 BROKEN_PIPE = 141
 
 
-class Root(Verbs):
-    """Runs a verb; errors that a user can mend become a message and exit code 2."""
+class Root(Commands):
+    """Runs a command; errors that a user can mend become a message and exit code 2."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the verb that was asked for."""
-        with interrupts.RunningVerb() as verb:
+        """Run the command that was asked for."""
+        with interrupts.RunningCommand() as command:
             try:
                 result = super().invoke(ctx)
                 sys.stdout.flush()  # a full disk or a closed pipe is met here, not at exit
-                if verb.interrupted:
+                if command.interrupted:
                     raise KeyboardInterrupt  # it was swallowed on its way
                 return result
             except BaseException as error:
@@ -36,7 +36,7 @@ class Root(Verbs):
                 if said:
                     raise
                 # Whatever it is by now: an import that is interrupted may fail in its own way.
-                if verb.interrupted or isinstance(error, KeyboardInterrupt):
+                if command.interrupted or isinstance(error, KeyboardInterrupt):
                     _fail("Interrupted.", interrupts.EXIT_CODE)
                 _explain(error)
                 raise

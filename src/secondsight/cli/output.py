@@ -1,4 +1,4 @@
-"""What the verbs write, and where: answers on stdout, everything else on stderr."""
+"""What the commands write, and where: answers on stdout, everything else on stderr."""
 
 from __future__ import annotations
 

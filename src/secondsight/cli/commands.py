@@ -1,4 +1,4 @@
-"""The verbs, each imported when it is used, so that ``secondsight --help`` stays quick."""
+"""The commands, each imported when it is used, so that ``secondsight --help`` stays quick."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ ASK, MEASURE, INSIDE, HELP = "Ask", "Measure", "Look inside", "Find out"
 
 
 @dataclass(frozen=True)
-class Verb:
-    """One verb of the command line.
+class Command:
+    """One command of the command line.
 
     Attributes:
         name: What a user types.
@@ -25,7 +25,7 @@ class Verb:
         summary: Its line in ``secondsight --help``.
         panel: Where it stands there.
         own_methods: Whether it takes method names, so that users' own must be known; True for
-            verbs without an option ``--plugin``, which read ``SECONDSIGHT_PLUGINS`` themselves.
+            commands without an option ``--plugin``, which read ``SECONDSIGHT_PLUGINS`` themselves.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Verb:
         return find_spec(f"secondsight.cli.{self.module}") is not None
 
     def listed(self) -> TyperCommand:
-        """The verb as the root's help lists it."""
+        """The command as the root's help lists it."""
         return TyperCommand(
             self.name,
             help=self.summary,
@@ -62,17 +62,19 @@ class Verb:
         return command
 
 
-VERBS: Final = (
-    Verb("describe", "describe", "describe", "Answer a question about images.", ASK),
-    Verb(
+COMMANDS: Final = (
+    Command("describe", "describe", "describe", "Answer a question about images.", ASK),
+    Command(
         "compare",
         "compare",
         "compare",
         "All methods and their controls side by side on one image.",
         ASK,
     ),
-    Verb("serve", "serve", "serve", "An OpenAI-compatible server, and a page in the browser.", ASK),
-    Verb(
+    Command(
+        "serve", "serve", "serve", "An OpenAI-compatible server, and a page in the browser.", ASK
+    ),
+    Command(
         "eval",
         "eval",
         "evaluate",
@@ -80,48 +82,48 @@ VERBS: Final = (
         MEASURE,
         own_methods=True,
     ),
-    Verb("score", "score", "app", "Score answers that anyone's code produced.", MEASURE),
-    Verb(
+    Command("score", "score", "app", "Score answers that anyone's code produced.", MEASURE),
+    Command(
         "pope-questions",
         "pope_questions",
         "pope_questions",
         "Build POPE questions from COCO-format annotations.",
         MEASURE,
     ),
-    Verb(
+    Command(
         "stickers",
         "stickers",
         "app",
         "StickerScenes, the bundled model's world, as files.",
         MEASURE,
     ),
-    Verb("bench", "bench", "bench", "Measure speed and memory.", MEASURE, own_methods=True),
-    Verb("trace", "trace", "trace", "Every tensor from the pixels to the token.", INSIDE),
-    Verb("verify", "verify", "verify", "Check a checkpoint against the original.", INSIDE),
-    Verb("convert", "convert", "convert", "Rewrite an original checkpoint.", INSIDE),
-    Verb("methods", "methods", "methods", "Every method, its parameters and source.", HELP),
-    Verb("doctor", "doctor", "doctor", "What is installed, and what would run here.", HELP),
+    Command("bench", "bench", "bench", "Measure speed and memory.", MEASURE, own_methods=True),
+    Command("trace", "trace", "trace", "Every tensor from the pixels to the token.", INSIDE),
+    Command("verify", "verify", "verify", "Check a checkpoint against the original.", INSIDE),
+    Command("convert", "convert", "convert", "Rewrite an original checkpoint.", INSIDE),
+    Command("methods", "methods", "methods", "Every method, its parameters and source.", HELP),
+    Command("doctor", "doctor", "doctor", "What is installed, and what would run here.", HELP),
 )
-"""All verbs in the order of the help; those whose file this version lacks are left out."""
+"""All commands in the order of the help; those whose file this version lacks are left out."""
 
 
-class Verbs(TyperGroup):
-    """A group that lists its verbs without importing them."""
+class Commands(TyperGroup):
+    """A group that lists its commands without importing them."""
 
     def __init__(self, **attrs: Any) -> None:
         super().__init__(**attrs)
-        self._verbs = {verb.name: verb for verb in VERBS if verb.exists}
-        for verb in self._verbs.values():
-            self.add_command(verb.listed())
+        self._commands = {command.name: command for command in COMMANDS if command.exists}
+        for command in self._commands.values():
+            self.add_command(command.listed())
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The verbs in their order."""
-        return list(self._verbs)
+        """The commands in their order."""
+        return list(self._commands)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """Find the verb, and only now import it."""
+        """Find the command, and only now import it."""
         name, command, rest = super().resolve_command(ctx, args)
-        return name, self._verbs[name].command() if name in self._verbs else command, rest
+        return name, self._commands[name].command() if name in self._commands else command, rest
 
 
 def _with_plugins(function: Any) -> Any:
