@@ -12,6 +12,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from secondsight.errors import QuestionError
 from secondsight.inference.encoder import Encoder
+from secondsight.layout import PromptLayout, prompt_layout
 from secondsight.presets import Preset
 from secondsight.sample import Sample
 
@@ -60,6 +61,11 @@ class Backbone:
                 f"{self.encoder.context_length}. Ask a shorter question."
             )
         return inputs
+
+    def layout(self, inputs: Mapping[str, Any]) -> PromptLayout:
+        """Say where the image is in a prompt, given its inputs as `encode` returns them."""
+        slot = getattr(self.hf_model.config, "image_token_id", None)
+        return prompt_layout(inputs["input_ids"], slot)
 
     def to_device(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Inputs on the model's device, pixels in its dtype."""

@@ -68,9 +68,7 @@ class Ticket:
     @property
     def image_tokens(self) -> int:
         """Those of the prompt's positions that hold the image."""
-        slot = getattr(self._backbone.hf_model.config, "image_token_id", None)
-        ids = self.asked.inputs[0]["input_ids"]
-        return 0 if slot is None else int((ids == slot).sum())
+        return self._backbone.layout(self.asked.inputs[0]).image_tokens
 
     @property
     def view_names(self) -> tuple[str, ...]:

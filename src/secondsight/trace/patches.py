@@ -68,10 +68,10 @@ def find_patches(backbone: Backbone, inputs: Mapping[str, Any], images: int) -> 
         images: How many images the question has.
     """
     config = backbone.hf_model.config
-    pixels, token = inputs.get("pixel_values"), image_token_id(backbone)
-    if pixels is None or token is None:
+    pixels, layout = inputs.get("pixel_values"), backbone.layout(inputs)
+    if pixels is None or not layout.image:
         return None
-    places = (inputs["input_ids"][0] == token).nonzero()[:, 0]
+    places = layout.image_positions
     if hasattr(config, "num_query_tokens"):
         return _undrawn(places, _QUERIES)
     processor = image_processor(backbone)
@@ -81,17 +81,11 @@ def find_patches(backbone: Backbone, inputs: Mapping[str, Any], images: int) -> 
             return _undrawn(places, _DIFFERENT_SIZES)
         return _flattened(places, pixels, grids[0].tolist(), processor)
     tiles = pixels[0] if pixels.ndim == 5 else pixels
-    if tiles.ndim != 4 or not len(places) or (pixels.ndim == 5 and images > 1):
+    if tiles.ndim != 4 or (pixels.ndim == 5 and images > 1):
         return _undrawn(places, _NO_OVERVIEW if tiles.ndim == 4 else _NO_GRID)
     if pixels.ndim == 4 and len(tiles) == images:
         return _side_by_side(places, tiles, processor)
     return _overview(places, tiles, config, images, processor)
-
-
-def image_token_id(backbone: Backbone) -> int | None:
-    """The id that stands for one patch in the model's inputs."""
-    found: int | None = getattr(backbone.hf_model.config, "image_token_id", None)
-    return found
 
 
 def image_processor(backbone: Backbone) -> Any:

@@ -10,11 +10,12 @@ from secondsight.checkpoints.llava import LlavaEncoder
 from secondsight.images import pad_to_square
 from secondsight.inference.backbone import Backbone
 from secondsight.inference.prepare import PreparedRequest
+from secondsight.layout import PromptLayout
 from secondsight.prompts import IMAGE_TOKEN_INDEX, Mark, Prompt, Turn
 from secondsight.sample import Sample
 from secondsight.trace.activations import PromptActivations
 from secondsight.trace.facts import Chunk, InferenceFacts, ReportImage, Splicing, ViewFacts
-from secondsight.trace.patches import Patches, image_token_id
+from secondsight.trace.patches import Patches
 from secondsight.trace.report_images import shown_image, with_grid
 from secondsight.trace.tensors import summarize
 
@@ -37,9 +38,8 @@ def inference_facts(
         activations: Those of the prompt in the live run.
         patches: Where the image's patches are.
     """
-    image_token = image_token_id(backbone)
-    positions = inputs["input_ids"][0].tolist()
-    start, chunks = _chunks(backbone, sample, positions, image_token)
+    layout = backbone.layout(inputs)
+    start, chunks = _chunks(backbone, sample, inputs["input_ids"][0].tolist(), layout)
     counts = [*([len(start)] if start else []), *(chunk.count for chunk in chunks)]
     ids = (*start, *(token for chunk in chunks for token in chunk.ids))
     pixels = inputs.get("pixel_values")
@@ -60,7 +60,7 @@ def inference_facts(
         pixels=None if pixels is None else summarize(pixels),
         encoded=activations.encoded,
         projected=activations.projected,
-        splicing=_splicing(ids, positions, image_token, activations),
+        splicing=_splicing(ids, layout, activations),
     )
 
 
@@ -161,7 +161,7 @@ def _llava_conversation(encoder: LlavaEncoder, sample: Sample) -> dict[str, Any]
 
 
 def _chunks(
-    backbone: Backbone, sample: Sample, positions: list[int], image_token: int | None
+    backbone: Backbone, sample: Sample, positions: list[int], layout: PromptLayout
 ) -> tuple[tuple[int, ...], tuple[Chunk, ...]]:
     """The pieces of the prompt with their ids, as they stand in the model's inputs."""
     tokenizer = backbone.tokenizer
@@ -169,9 +169,8 @@ def _chunks(
     start = tuple(positions[:1]) if positions[:1] == [bos] else ()
     prompt = _prompt(backbone, sample)
     texts = iter([] if prompt is None else prompt.parts)
-    pieces = _runs(positions[len(start) :], image_token, tokenizer.eos_token_id)
     chunks = []
-    for kind, ids in pieces:
+    for kind, ids in _runs(positions, layout, tokenizer.eos_token_id, start=len(start)):
         part = next(texts, None)
         text = part.value if isinstance(part, Mark) else part
         shown = (IMAGE_TOKEN_INDEX,) if kind == "image" else tuple(ids)
@@ -190,12 +189,13 @@ def _chunks(
 
 
 def _runs(
-    ids: Sequence[int], image_token: int | None, end: int | None
+    ids: Sequence[int], layout: PromptLayout, end: int | None, *, start: int
 ) -> list[tuple[str, list[int]]]:
-    """Ids in runs: text, the positions of one image, the end of a turn."""
+    """Ids from a position on, in runs: text, the positions of one image, the end of a turn."""
+    image = {position for run in layout.image for position in run}
     runs: list[tuple[str, list[int]]] = []
-    for token in ids:
-        kind = "image" if token == image_token else "end" if token == end else "text"
+    for position, token in enumerate(ids[start:], start=start):
+        kind = "image" if position in image else "end" if token == end else "text"
         if runs and runs[-1][0] == kind and kind != "end":
             runs[-1][1].append(token)
         else:
@@ -204,23 +204,19 @@ def _runs(
 
 
 def _splicing(
-    ids: tuple[int, ...],
-    positions: list[int],
-    image_token: int | None,
-    activations: PromptActivations,
+    ids: tuple[int, ...], layout: PromptLayout, activations: PromptActivations
 ) -> Splicing:
     slots = tuple(index for index, token in enumerate(ids) if token == IMAGE_TOKEN_INDEX)
-    places = [index for index, token in enumerate(positions) if token == image_token]
     return Splicing(
         slots=slots,
         ids=len(ids),
-        features=len(places) // len(slots) if slots else 0,
-        added=len(positions) - len(ids),
-        positions=len(positions),
-        image_start=places[0] if places else None,
-        image_stop=places[-1] + 1 if places else None,
+        features=layout.image_tokens // len(slots) if slots else 0,
+        added=layout.length - len(ids),
+        positions=layout.length,
+        image_start=layout.image[0].start if layout.image else None,
+        image_stop=layout.image_end if layout.image else None,
         mask_before=len(ids),
-        mask_after=activations.mask_ones if activations.mask_ones is not None else len(positions),
+        mask_after=activations.mask_ones if activations.mask_ones is not None else layout.length,
         position_ids=activations.position_ids,
         embeddings=activations.embeddings,
     )
