@@ -1,4 +1,4 @@
-"""Opening pictures of every kind, and refusing what is none."""
+"""Opening images of every kind, and refusing what is none."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def pixels(image: Image.Image) -> np.ndarray:
 
 
 @pytest.fixture
-def photo(picture: Callable[..., Image.Image]) -> Image.Image:
-    return picture(3, (20, 12))
+def photo(make_image: Callable[..., Image.Image]) -> Image.Image:
+    return make_image(3, (20, 12))
 
 
-def test_path_text_bytes_and_image_are_one_picture(photo: Image.Image, tmp_path: Path) -> None:
+def test_path_text_bytes_and_image_are_one_image(photo: Image.Image, tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     photo.save(path)
     for source in (path, str(path), path.read_bytes(), photo):
@@ -211,7 +211,7 @@ def test_a_cut_off_file(photo: Image.Image, kind: str, share: float) -> None:
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_damage_is_an_image_error_or_a_picture(
+def test_damage_is_an_image_error_or_an_image(
     photo: Image.Image, kind: str, places: list[tuple[int, int]]
 ) -> None:
     data = bytearray(encoded(photo, kind))

@@ -20,9 +20,9 @@ from secondsight.sources import MAX_IMAGES, as_sources, read_bytes
 
 
 @pytest.fixture
-def path(picture: Callable[..., Image.Image], tmp_path: Path) -> Path:
+def path(make_image: Callable[..., Image.Image], tmp_path: Path) -> Path:
     file = tmp_path / "photo.png"
-    picture(3, (20, 12)).save(file)
+    make_image(3, (20, 12)).save(file)
     return file
 
 

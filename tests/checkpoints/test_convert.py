@@ -19,7 +19,7 @@ from secondsight.checkpoints.sources import tensors
 from secondsight.errors import CheckpointError
 
 WriteOriginal = Callable[..., Path]
-Picture = Callable[..., Image.Image]
+MakeImage = Callable[..., Image.Image]
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -35,7 +35,9 @@ def with_buffer(llama: dict[str, torch.Tensor]) -> None:
     llama["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.rand(8)
 
 
-def test_there_and_back(write_original: WriteOriginal, tmp_path: Path, picture: Picture) -> None:
+def test_there_and_back(
+    write_original: WriteOriginal, tmp_path: Path, make_image: MakeImage
+) -> None:
     """Every hash is the same again, and all three folders answer alike."""
     source = write_original(tmp_path, change=with_buffer)
     there = convert(source, tmp_path / "hf")
@@ -47,7 +49,7 @@ def test_there_and_back(write_original: WriteOriginal, tmp_path: Path, picture: 
     config = json.loads((source / "config.json").read_text())
     assert json.loads((tmp_path / "again" / "config.json").read_text()) == config
     answers = {
-        secondsight.load(folder, device="cpu").answer(picture(), "A cat?", max_new_tokens=8).ids
+        secondsight.load(folder, device="cpu").answer(make_image(), "A cat?", max_new_tokens=8).ids
         for folder in (source, tmp_path / "hf", tmp_path / "again")
     }
     assert len(answers) == 1
@@ -66,13 +68,13 @@ def test_the_golden_checkpoint_keeps_its_hashes(
     assert recorded_hashes("tiny").items() <= (language | tower).items()
 
 
-def test_from_hugging_face(tiny_llava: Path, tmp_path: Path, picture: Picture) -> None:
+def test_from_hugging_face(tiny_llava: Path, tmp_path: Path, make_image: MakeImage) -> None:
     """A checkpoint that never was in the original layout gets there, and back."""
     convert(tiny_llava, tmp_path / "original")
     convert(tmp_path / "original", tmp_path / "hf")
     asked = {"max_new_tokens": 8, "method": "vcd"}
     first, original, again = (
-        secondsight.load(folder, device="cpu").answer(picture(), "A cat?", **asked).ids
+        secondsight.load(folder, device="cpu").answer(make_image(), "A cat?", **asked).ids
         for folder in (tiny_llava, tmp_path / "original", tmp_path / "hf")
     )
     assert first == original == again

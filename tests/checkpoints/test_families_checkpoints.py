@@ -20,7 +20,7 @@ from secondsight.checkpoints.sources import tensors
 from secondsight.errors import CheckpointError, UnsupportedError, UserError
 
 WriteOriginal = Callable[..., Path]
-Picture = Callable[..., Image.Image]
+MakeImage = Callable[..., Image.Image]
 
 needs_peft = pytest.mark.skipif(find_spec("peft") is None, reason="peft is not installed")
 needs_bits = pytest.mark.skipif(
@@ -28,9 +28,9 @@ needs_bits = pytest.mark.skipif(
 )
 
 
-def ids(folder: Path, picture: Picture, **options: Any) -> tuple[int, ...]:
+def ids(folder: Path, make_image: MakeImage, **options: Any) -> tuple[int, ...]:
     loaded = secondsight.load(folder, device="cpu", **options)
-    return loaded.answer(picture(), "A cat?", "vcd", max_new_tokens=8).ids
+    return loaded.answer(make_image(), "A cat?", "vcd", max_new_tokens=8).ids
 
 
 def only_language(folder: Path, target: Path) -> Path:
@@ -65,7 +65,7 @@ def test_a_delta_is_added_to_its_base(
     assert torch.equal(projector.data, whole["model.mm_projector.0.weight"])
 
 
-def test_a_projector_alone(tiny_original: Path, tmp_path: Path, picture: Picture) -> None:
+def test_a_projector_alone(tiny_original: Path, tmp_path: Path, make_image: MakeImage) -> None:
     base = only_language(tiny_original, tmp_path / "base")
     folder = tmp_path / "llava-pretrain"
     folder.mkdir()
@@ -78,7 +78,7 @@ def test_a_projector_alone(tiny_original: Path, tmp_path: Path, picture: Picture
         secondsight.load(folder, device="cpu")
     tower = tiny_original.parent / "clip-tiny"
     asked: dict[str, Any] = {"model_base": base, "vision_tower": tower}
-    assert ids(folder, picture, **asked) == ids(tiny_original, picture)
+    assert ids(folder, make_image, **asked) == ids(tiny_original, make_image)
 
 
 def test_nothing_is_ignored(tiny_llava: Path, tiny_original: Path) -> None:
@@ -91,7 +91,9 @@ def test_nothing_is_ignored(tiny_llava: Path, tiny_original: Path) -> None:
 
 
 @needs_peft
-def test_lora_of_the_original_code(tiny_original: Path, tmp_path: Path, picture: Picture) -> None:
+def test_lora_of_the_original_code(
+    tiny_original: Path, tmp_path: Path, make_image: MakeImage
+) -> None:
     """Merged by peft: the weights are the base's and the product of the matrices."""
     from safetensors.torch import save_file
 
@@ -129,7 +131,7 @@ def test_lora_of_the_original_code(tiny_original: Path, tmp_path: Path, picture:
     model = secondsight.load(folder, device="cpu", model_base=base, vision_tower=tower)
     merged = model.hf_model.model.language_model.layers[1].self_attn.q_proj.weight
     torch.testing.assert_close(merged.data, whole[f"{place}.weight"] + 2 * up @ down)
-    assert model.answer(picture(), "A cat?", "ritual", max_new_tokens=4)
+    assert model.answer(make_image(), "A cat?", "ritual", max_new_tokens=4)
 
 
 @needs_peft
@@ -177,14 +179,14 @@ def test_marks_around_the_image(write_original: WriteOriginal, tmp_path: Path) -
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("layout", ["hf", "original"])
 def test_quantised(
-    tiny_llava: Path, tiny_original: Path, bits: int, layout: str, picture: Picture
+    tiny_llava: Path, tiny_original: Path, bits: int, layout: str, make_image: MakeImage
 ) -> None:
     folder = tiny_llava if layout == "hf" else tiny_original
     model = secondsight.load(folder, device="cpu", **{f"load_in_{bits}bit": True})
     layer = model.hf_model.model.language_model.layers[0].mlp.up_proj
     assert type(layer).__module__.startswith("bitsandbytes")
     if bits == 8:  # on a CPU, 4 bits need layers wider than this model's
-        assert model.answer(picture(), "A cat?", "ritual", max_new_tokens=2).ids
+        assert model.answer(make_image(), "A cat?", "ritual", max_new_tokens=2).ids
 
 
 def test_quantised_without_bitsandbytes(tiny_llava: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,11 +198,13 @@ def test_quantised_without_bitsandbytes(tiny_llava: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("layout", ["hf", "original"])
-def test_placement(tiny_llava: Path, tiny_original: Path, layout: str, picture: Picture) -> None:
+def test_placement(
+    tiny_llava: Path, tiny_original: Path, layout: str, make_image: MakeImage
+) -> None:
     folder = tiny_llava if layout == "hf" else tiny_original
-    expected = ids(folder, picture)
-    assert ids(folder, picture, device_map="auto") == expected
-    assert ids(folder, picture, attn_implementation="eager") == expected
+    expected = ids(folder, make_image)
+    assert ids(folder, make_image, device_map="auto") == expected
+    assert ids(folder, make_image, attn_implementation="eager") == expected
     model = secondsight.load(folder, device="cpu", attn_implementation="eager")
     assert model.hf_model.config.text_config._attn_implementation == "eager"
     with pytest.raises(UserError, match="attention implementation"):

@@ -64,7 +64,7 @@ def test_the_original_layout_is_the_same_model(
     model: secondsight.Model,
     write_original: WriteOriginal,
     tmp_path: Path,
-    picture: Callable[..., Image.Image],
+    make_image: Callable[..., Image.Image],
     options: dict[str, Any],
 ) -> None:
     original = load(write_original(tmp_path, **options))
@@ -76,7 +76,7 @@ def test_the_original_layout_is_the_same_model(
     assert original.hf_model.dtype == torch.float32
     assert not original.hf_model.training
     question = "Is there a dog in the image?"
-    one, two = (m.encode(picture(1), question) for m in (model, original))
+    one, two = (m.encode(make_image(1), question) for m in (model, original))
     assert torch.equal(one["pixel_values"], two["pixel_values"])
     with torch.no_grad():
         first, second = model.hf_model(**one).logits, original.hf_model(**two).logits

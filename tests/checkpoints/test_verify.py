@@ -17,7 +17,7 @@ from golden import recordings
 from secondsight.checkpoints.verify import activations, corners, reference, verify
 from secondsight.errors import CheckpointError, UnsupportedError
 
-Picture = Callable[..., Image.Image]
+MakeImage = Callable[..., Image.Image]
 
 
 def recorded() -> dict[str, Any]:
@@ -82,34 +82,36 @@ def test_the_7b_reference_is_that_of_the_seed(seed: Path) -> None:
     assert len(expected["ids"]) == 50
 
 
-def test_another_checkpoint_fails_everywhere(model: secondsight.Model, picture: Picture) -> None:
-    checks = verify(model, {**reference(), "image_size": None}, picture())
+def test_another_checkpoint_fails_everywhere(
+    model: secondsight.Model, make_image: MakeImage
+) -> None:
+    checks = verify(model, {**reference(), "image_size": None}, make_image())
     failed = {check.name for check in checks if not check.passed}
     assert {"config: text_config.hidden_size", "vision_features: shape", "prompt: ids"} <= failed
 
 
 def test_activations_are_what_the_language_model_reads(
-    model: secondsight.Model, picture: Picture
+    model: secondsight.Model, make_image: MakeImage
 ) -> None:
-    sample = secondsight.Sample(picture(), "A cat?")
+    sample = secondsight.Sample(make_image(), "A cat?")
     with torch.no_grad():
         seen = activations(model, sample)
         logits = model.hf_model(
             inputs_embeds=seen["input_embeddings"].unsqueeze(0), use_cache=False
         ).logits
-        whole = model.hf_model(**model.encode(picture(), "A cat?"), use_cache=False).logits
+        whole = model.hf_model(**model.encode(make_image(), "A cat?"), use_cache=False).logits
     torch.testing.assert_close(logits, whole)
 
 
-def test_another_picture_is_refused(model: secondsight.Model, picture: Picture) -> None:
+def test_another_image_is_refused(model: secondsight.Model, make_image: MakeImage) -> None:
     with pytest.raises(CheckpointError, match="it is another one"):
-        verify(model, reference(), picture())
+        verify(model, reference(), make_image())
 
 
-def test_other_families_are_refused(picture: Picture) -> None:
+def test_other_families_are_refused(make_image: MakeImage) -> None:
     class Other:
         encoder = None
         name = "other"
 
     with pytest.raises(UnsupportedError, match=r"no LLaVA-1\.5"):
-        verify(Other(), reference(), picture())  # type: ignore[arg-type]
+        verify(Other(), reference(), make_image())  # type: ignore[arg-type]

@@ -52,13 +52,21 @@ def start() -> Callable[..., subprocess.Popen[str]]:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path, picture: Callable[..., Image.Image]) -> Callable[[int], list[Path]]:
-    """Writes picture files and returns their paths."""
+def image_files(
+    tmp_path: Path, make_image: Callable[..., Image.Image]
+) -> Callable[[int], list[Path]]:
+    """Writes image files and returns their paths."""
 
     def write(count: int) -> list[Path]:
-        paths = [tmp_path / f"picture{number}.png" for number in range(count)]
+        paths = [tmp_path / f"image{number}.png" for number in range(count)]
         for number, path in enumerate(paths):
-            picture(number).save(path)
+            make_image(number).save(path)
         return paths
 
     return write
+
+
+@pytest.fixture
+def pictures(image_files: Callable[[int], list[Path]]) -> Callable[[int], list[Path]]:
+    """`image_files` by its former name."""
+    return image_files

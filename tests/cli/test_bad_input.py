@@ -23,9 +23,9 @@ def refused(result, *named: object) -> None:
 
 
 @pytest.fixture
-def ask(run, tiny_llava, pictures):
-    """Describes a good picture by the tiny model, but for the options given."""
-    [path] = pictures(1)
+def ask(run, tiny_llava, image_files):
+    """Describes a good image by the tiny model, but for the options given."""
+    [path] = image_files(1)
 
     def ask(*args: object):
         return run("describe", path, "-m", tiny_llava, "--max-new-tokens", 2, *args)
@@ -44,10 +44,10 @@ def huge() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0"))
 
 
-def test_pictures(run, tmp_path: Path, pictures) -> None:
-    [good] = pictures(1)
+def test_images(run, tmp_path: Path, image_files) -> None:
+    [good] = image_files(1)
     (tmp_path / "empty").mkdir()
-    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "text.png").write_text("not an image")
     (tmp_path / "cut.png").write_bytes(good.read_bytes()[:200])
     (tmp_path / "huge.png").write_bytes(huge())
     for name, reason in (
@@ -66,7 +66,7 @@ def test_pictures(run, tmp_path: Path, pictures) -> None:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """A web server with a page, and a picture that is too large."""
+    """A web server with a page, and an image that is too large."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -159,11 +159,11 @@ def test_unknown_verbs_and_options(run) -> None:
     assert "--metod" in result.err
 
 
-def test_checkpoints(run, tiny_llava: Path, pictures, tmp_path: Path) -> None:
-    [picture] = pictures(1)
+def test_checkpoints(run, tiny_llava: Path, image_files, tmp_path: Path) -> None:
+    [image] = image_files(1)
 
     def load(name: object):
-        return run("describe", picture, "-m", name)
+        return run("describe", image, "-m", name)
 
     refused(load(tmp_path / "absent"), tmp_path / "absent")
     (tmp_path / "empty").mkdir()

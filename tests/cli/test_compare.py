@@ -34,8 +34,8 @@ def test_stars_where_there_is_no_colour() -> None:
     assert compare._starred(marked(before, after)) == "A *big dog* on a *mat, too.*"
 
 
-def test_all_methods_and_controls_by_default(run, tiny_llava, pictures) -> None:
-    [path] = pictures(1)
+def test_all_methods_and_controls_by_default(run, tiny_llava, image_files) -> None:
+    [path] = image_files(1)
     result = run("compare", path, "-m", tiny_llava, "-q", "Why?", "--json", *SHORT)
     record = json.loads(result.out)
     assert [one["method"] for one in record["answers"]] == methods.names()
@@ -50,8 +50,8 @@ def test_all_methods_and_controls_by_default(run, tiny_llava, pictures) -> None:
         assert bool(one["words_that_differ"]) == (not one["same_as_regular"])
 
 
-def test_the_table_names_every_method(run, tiny_llava, pictures) -> None:
-    [path] = pictures(1)
+def test_the_table_names_every_method(run, tiny_llava, image_files) -> None:
+    [path] = image_files(1)
     asked = "ritual:alpha=2,transform=hflip,vcd"
     result = run("compare", path, "-m", tiny_llava, "--methods", asked, "--no-controls", *SHORT)
     assert result.code == 0

@@ -1,4 +1,4 @@
-"""``secondsight describe`` of pictures named on the command line."""
+"""``secondsight describe`` of images named on the command line."""
 
 import json
 from pathlib import Path
@@ -11,8 +11,8 @@ from secondsight.errors import UserError
 SHORT = ("--max-new-tokens", 8)
 
 
-def test_the_stream_is_the_text_of_the_json(run, tiny_llava, pictures) -> None:
-    [path] = pictures(1)
+def test_the_stream_is_the_text_of_the_json(run, tiny_llava, image_files) -> None:
+    [path] = image_files(1)
     ask = ("describe", path, "-m", tiny_llava, "-q", "What is it?", "--method", "ritual", *SHORT)
     told, record = run(*ask), json.loads(run(*ask, "--json").out)
     assert told.code == 0
@@ -22,8 +22,8 @@ def test_the_stream_is_the_text_of_the_json(run, tiny_llava, pictures) -> None:
     assert record["provenance"]["method"]["spec"] == "ritual"
 
 
-def test_several_pictures_stand_under_their_names(run, tiny_llava, pictures) -> None:
-    first, second = pictures(2)
+def test_several_images_stand_under_their_names(run, tiny_llava, image_files) -> None:
+    first, second = image_files(2)
     both = run("describe", first, second, "-m", tiny_llava, *SHORT)
     alone = [run("describe", path, "-m", tiny_llava, *SHORT).out for path in (first, second)]
     assert both.out == f"{first}\n{alone[0]}\n{second}\n{alone[1]}"
@@ -31,8 +31,8 @@ def test_several_pictures_stand_under_their_names(run, tiny_llava, pictures) -> 
     assert [json.loads(line)["image"] for line in lines] == [str(first), str(second)]
 
 
-def test_a_broken_picture_among_others_does_not_stop_them(run, tiny_llava, pictures) -> None:
-    first, broken, third = pictures(3)
+def test_a_broken_image_among_others_does_not_stop_them(run, tiny_llava, image_files) -> None:
+    first, broken, third = image_files(3)
     broken.write_bytes(broken.read_bytes()[:100])
     result = run("describe", first, broken, third, "-m", tiny_llava, "--json", *SHORT)
     assert result.code == 2
@@ -41,8 +41,8 @@ def test_a_broken_picture_among_others_does_not_stop_them(run, tiny_llava, pictu
     assert [record["image"] for record in records] == [str(first), str(third)]
 
 
-def test_settings_reach_the_answer(run, tiny_llava, pictures) -> None:
-    [path] = pictures(1)
+def test_settings_reach_the_answer(run, tiny_llava, image_files) -> None:
+    [path] = image_files(1)
     result = run(
         "describe", path, "-m", tiny_llava, "--temperature", 0.7, "--top-p", 0.9, "--top-k", 20,
         "--seed", 5, "--stop", "xyz", "--stop", "uvw", "--preset", "ritual-2024",
@@ -61,16 +61,16 @@ def test_settings_reach_the_answer(run, tiny_llava, pictures) -> None:
     }
 
 
-def test_without_arguments_the_shipped_picture(
-    run, tiny_llava, pictures, monkeypatch: pytest.MonkeyPatch
+def test_without_arguments_the_shipped_image(
+    run, tiny_llava, image_files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    [path] = pictures(1)
+    [path] = image_files(1)
     monkeypatch.setattr(images, "demo_image", lambda: path)
     result = run("describe", "-m", tiny_llava, "--json", *SHORT)
     assert json.loads(result.out)["image"] == str(path)
 
 
-def test_an_installation_without_the_picture_says_so(
+def test_an_installation_without_the_image_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(images.resources, "files", lambda package: tmp_path)
@@ -78,8 +78,8 @@ def test_an_installation_without_the_picture_says_so(
         images.demo_image()
 
 
-def test_only_the_answer_is_on_stdout(start, tiny_llava, pictures) -> None:
-    [path] = pictures(1)
+def test_only_the_answer_is_on_stdout(start, tiny_llava, image_files) -> None:
+    [path] = image_files(1)
     with start("describe", path, "-m", tiny_llava, "--json", *SHORT) as process:
         out, err = process.communicate(timeout=300)
     assert process.returncode == 0
@@ -87,8 +87,8 @@ def test_only_the_answer_is_on_stdout(start, tiny_llava, pictures) -> None:
     assert err == ""
 
 
-def test_pictures_together_are_one_question(run, tiny_llava, pictures, model) -> None:
-    first, second = pictures(2)
+def test_images_together_are_one_question(run, tiny_llava, image_files, model) -> None:
+    first, second = image_files(2)
     ask = ("describe", first, second, "--together", "-m", tiny_llava, "-q", "Alike?", *SHORT)
     record = json.loads(run(*ask, "--json").out)
     assert record["image"] == [str(first), str(second)]
@@ -97,12 +97,12 @@ def test_pictures_together_are_one_question(run, tiny_llava, pictures, model) ->
     assert run(*ask).out == expected.text + "\n"
 
 
-def test_no_image(run, tiny_llava, pictures, model) -> None:
+def test_no_image(run, tiny_llava, image_files, model) -> None:
     ask = ("describe", "--no-image", "-m", tiny_llava, "-q", "Why?", *SHORT)
     record = json.loads(run(*ask, "--json").out)
     assert record["image"] is None
     assert record["text"] == model.answer(None, "Why?", max_new_tokens=8).text
-    [path] = pictures(1)
+    [path] = image_files(1)
     both = run(*ask, path)
     assert both.code == 2
     assert "not both" in both.err

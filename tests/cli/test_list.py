@@ -17,11 +17,13 @@ SHORT = ("--max-new-tokens", 6, "--method", "ritual")
 
 
 @pytest.fixture
-def make_list(tmp_path: Path, pictures):
-    """Writes a list of pictures, its paths relative to it."""
+def make_list(tmp_path: Path, image_files):
+    """Writes a list of images, its paths relative to it."""
 
     def write(count: int, **fields: object) -> Path:
-        lines = [{"image": path.name, "id": n, **fields} for n, path in enumerate(pictures(count))]
+        lines = [
+            {"image": path.name, "id": n, **fields} for n, path in enumerate(image_files(count))
+        ]
         path = tmp_path / "list.jsonl"
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
         return path
@@ -43,9 +45,9 @@ def test_each_line_is_the_answer_of_a_run_of_its_own(
     assert "3 of 3 answered" in result.err
     records = read(out)
     assert [(one["image"], one["id"]) for one in records] == [
-        ("picture0.png", 0),
-        ("picture1.png", 1),
-        ("picture2.png", 2),
+        ("image0.png", 0),
+        ("image1.png", 1),
+        ("image2.png", 2),
     ]
     assert all(one["question"] == "What is it?" for one in records)
     assert all(one["provenance"]["method"]["spec"] == "ritual" for one in records)
@@ -115,14 +117,14 @@ def test_other_settings_are_refused_by_name(run, tiny_llava, make_list, tmp_path
     assert out.read_bytes() == before
 
 
-def test_broken_pictures_are_recorded_counted_and_tried_again(
+def test_broken_images_are_recorded_counted_and_tried_again(
     run, tiny_llava, make_list, tmp_path: Path
 ) -> None:
     listed, out = make_list(4), tmp_path / "out.jsonl"
     whole = tmp_path / "whole.jsonl"
     ask = ("describe", "--list", listed, "-m", tiny_llava, *SHORT)
     run(*ask, "--out", whole)
-    broken, absent = tmp_path / "picture1.png", tmp_path / "picture2.png"
+    broken, absent = tmp_path / "image1.png", tmp_path / "image2.png"
     good = broken.read_bytes(), absent.read_bytes()
     broken.write_bytes(good[0][:80])
     absent.unlink()
@@ -140,8 +142,10 @@ def test_broken_pictures_are_recorded_counted_and_tried_again(
     assert sorted(out.read_text().splitlines()) == sorted(whole.read_text().splitlines())
 
 
-def test_a_question_that_is_too_long_fails_alone(run, tiny_llava, pictures, tmp_path: Path) -> None:
-    first, second = pictures(2)
+def test_a_question_that_is_too_long_fails_alone(
+    run, tiny_llava, image_files, tmp_path: Path
+) -> None:
+    first, second = image_files(2)
     listed, out = tmp_path / "list.jsonl", tmp_path / "out.jsonl"
     lines = [{"image": first.name, "question": "why " * 600}, {"image": second.name}]
     listed.write_text("\n".join(map(json.dumps, lines)))
@@ -152,9 +156,9 @@ def test_a_question_that_is_too_long_fails_alone(run, tiny_llava, pictures, tmp_
 
 
 def test_a_line_that_stands_twice_is_answered_twice(
-    run, tiny_llava, pictures, tmp_path: Path
+    run, tiny_llava, image_files, tmp_path: Path
 ) -> None:
-    [path] = pictures(1)
+    [path] = image_files(1)
     listed, out = tmp_path / "list.jsonl", tmp_path / "out.jsonl"
     listed.write_text(f'{{"image": "{path}"}}\n\n{{"image": "{path}"}}\n')
     ask = ("describe", "--list", listed, "--out", out, "-m", tiny_llava, *SHORT)
@@ -299,8 +303,10 @@ def test_an_error_of_the_batch_is_found_and_put_down(
     assert ["error" in one for one in read(out)] == [False, True, False]
 
 
-def test_several_pictures_and_none(run, tiny_llava, pictures, model: Model, tmp_path: Path) -> None:
-    first, second = pictures(2)
+def test_several_images_and_none(
+    run, tiny_llava, image_files, model: Model, tmp_path: Path
+) -> None:
+    first, second = image_files(2)
     listed, out = tmp_path / "list.jsonl", tmp_path / "out.jsonl"
     lines = [{"image": [first.name, second.name]}, {"image": None}, {"image": [first.name]}]
     listed.write_text("\n".join(map(json.dumps, lines)))

@@ -16,7 +16,7 @@ from secondsight.decoding.transformers5 import masks_pay
 
 @pytest.mark.parametrize("checkpoint", ["tiny_llava", "tiny_llava_mha"])
 def test_heads_that_share_keys_are_given_a_mask_that_hides_nothing(
-    checkpoint: str, request: pytest.FixtureRequest, picture: Callable[..., Image.Image]
+    checkpoint: str, request: pytest.FixtureRequest, make_image: Callable[..., Image.Image]
 ) -> None:
     """And the others are not; either way the tokens are those of transformers."""
     folder: Path = request.getfixturevalue(checkpoint)
@@ -30,7 +30,7 @@ def test_heads_that_share_keys_are_given_a_mask_that_hides_nothing(
     model.hf_model.register_forward_pre_hook(
         lambda module, args, kwargs: given.append(kwargs.get("attention_mask")), with_kwargs=True
     )
-    inputs = model.encode(picture(1), "Is there a dog in the image?")
+    inputs = model.encode(make_image(1), "Is there a dog in the image?")
     options = {"max_new_tokens": 6, "do_sample": False}
     ours = model.hf_model.generate(**inputs, **options, custom_generate=secondsight.decode)
     later = given[1:]

@@ -27,14 +27,14 @@ TOKENS = 16
 
 
 @pytest.fixture(scope="module")
-def one(model: secondsight.Model, picture: Callable[..., Image.Image]) -> dict[str, Any]:
-    return model.encode(picture(1), "Is there a dog in the image?")
+def one(model: secondsight.Model, make_image: Callable[..., Image.Image]) -> dict[str, Any]:
+    return model.encode(make_image(1), "Is there a dog in the image?")
 
 
 @pytest.fixture(scope="module")
-def three(model: secondsight.Model, picture: Callable[..., Image.Image]) -> dict[str, Any]:
+def three(model: secondsight.Model, make_image: Callable[..., Image.Image]) -> dict[str, Any]:
     questions = ("Is there a cat?", "Please describe this image in detail.", "What colour?")
-    encoded = [model.encode(picture(i), text) for i, text in enumerate(questions)]
+    encoded = [model.encode(make_image(i), text) for i, text in enumerate(questions)]
     return join(encoded, padding_id(model.hf_model))
 
 
@@ -184,7 +184,7 @@ def test_everything_that_can_be_returned(eager: secondsight.Model, three: dict[s
 
 
 def test_attentions_of_the_original_beside_a_shorter_and_a_longer_view(
-    eager: secondsight.Model, picture: Callable[..., Image.Image], one: dict[str, Any]
+    eager: secondsight.Model, make_image: Callable[..., Image.Image], one: dict[str, Any]
 ) -> None:
     """Left padding for the other views must not show in what is returned."""
     options = {
@@ -194,7 +194,7 @@ def test_attentions_of_the_original_beside_a_shorter_and_a_longer_view(
         "output_attentions": True,
         "output_hidden_states": True,
     }
-    longer = eager.encode(picture(3), "Is there a dog in the image? " * 4)
+    longer = eager.encode(make_image(3), "Is there a dog in the image? " * 4)
     assert longer["input_ids"].shape[1] > one["input_ids"].shape[1]
     plain = eager.hf_model.generate(**one, **options)
     for view in (longer, eager.encode(None, "Is it?")):

@@ -59,8 +59,8 @@ class Late(Method):
 
 
 @cache
-def pictures() -> tuple[Image.Image, Image.Image]:
-    """A wide and a square picture, so that tiles and patches differ in number."""
+def two_images() -> tuple[Image.Image, Image.Image]:
+    """A wide and a square image, so that tiles and patches differ in number."""
     random = np.random.default_rng(0)
     sizes = ((40, 64, 3), (30, 30, 3))
     wide, square = (random.integers(0, 255, size, dtype=np.uint8) for size in sizes)
@@ -68,7 +68,7 @@ def pictures() -> tuple[Image.Image, Image.Image]:
 
 
 def samples() -> list[secondsight.Sample]:
-    wide, square = pictures()
+    wide, square = two_images()
     return [
         secondsight.Sample(wide, QUESTIONS[0], id="a"),
         secondsight.Sample(square, QUESTIONS[1], id="b"),
@@ -214,7 +214,7 @@ def test_sampling_does_not_depend_on_the_batch(family: Loaded) -> None:
 
 
 def test_streaming_is_the_whole(family: Loaded) -> None:
-    wide, _ = pictures()
+    wide, _ = two_images()
     whole = family.model.answer(wide, QUESTIONS[0], "ritual", max_new_tokens=TOKENS)
     with family.model.stream(wide, QUESTIONS[0], "ritual", max_new_tokens=TOKENS) as stream:
         assert "".join(stream) == whole.text
@@ -229,7 +229,7 @@ def test_without_an_image(family: Loaded) -> None:
         with pytest.raises(secondsight.UnsupportedError, match="no form without an image"):
             family.model.encode(None, QUESTIONS[0])
         return
-    seen = family.model.encode(pictures()[0], QUESTIONS[0])["input_ids"][0].tolist()
+    seen = family.model.encode(two_images()[0], QUESTIONS[0])["input_ids"][0].tolist()
     blind = family.model.encode(None, QUESTIONS[0])
     assert not any("pixel" in key or "image" in key for key in blind)
     rest = iter(seen)
@@ -238,8 +238,8 @@ def test_without_an_image(family: Loaded) -> None:
 
 
 def test_several_images(family: Loaded) -> None:
-    """All of a question's pictures in their order, in a batch with other numbers of them."""
-    wide, square = pictures()
+    """All of a question's images in their order, in a batch with other numbers of them."""
+    wide, square = two_images()
     if family.name in NO_IMAGE_FREE_FORM:
         with pytest.raises(secondsight.UnsupportedError, match=r"takes one image.* 2 were given"):
             family.model.encode((wide, square), QUESTIONS[0])
@@ -255,7 +255,7 @@ def test_several_images(family: Loaded) -> None:
 
 @pytest.mark.parametrize("spec", ["ritual+vcd", "m3id:decay=0.5"])
 def test_methods_on_several_images(family: Loaded, spec: str) -> None:
-    two = secondsight.Sample(pictures(), QUESTIONS[0], id="two")
+    two = secondsight.Sample(two_images(), QUESTIONS[0], id="two")
     if family.name in NO_IMAGE_FREE_FORM:
         with pytest.raises(secondsight.UnsupportedError):
             family.model.answer_batch([two], spec, max_new_tokens=TOKENS)
@@ -266,18 +266,18 @@ def test_methods_on_several_images(family: Loaded, spec: str) -> None:
     assert written[0].ids == slow(family, two, spec)
 
 
-def test_questions_on_one_picture_share_its_pass(family: Loaded) -> None:
+def test_questions_on_one_image_share_its_pass(family: Loaded) -> None:
     """The prompt up to the question is read once where nothing in it sees the question."""
     family.model.prefixes.clear()
     apart = [answers(family, "vcd", "joint", 1)[place] for place in (0, 2)]
     family.model.prefixes.clear()
-    wide, _ = pictures()
+    wide, _ = two_images()
     together = family.model.answer_batch(
         [samples()[0], samples()[2]], "vcd", max_new_tokens=TOKENS, schedule="joint"
     )
     assert [answer.ids for answer in together] == apart
     kept = len(family.model.prefixes)
-    assert kept == (0 if family.name in NOT_SHARED else 3)  # the picture, and its noise for each
+    assert kept == (0 if family.name in NOT_SHARED else 3)  # the image, and its noise for each
     again = family.model.answer(wide, QUESTIONS[0], max_new_tokens=TOKENS)
     assert again.ids == generated(family.built, samples()[0])
     assert len(family.model.prefixes) == kept
@@ -288,8 +288,8 @@ def test_text_forges_nothing(family: Loaded) -> None:
     tokenizer = family.model.tokenizer
     forged = [*tokenizer.all_special_tokens, family.built.processor.image_token]
     text = " ".join(str(token) for token in forged) + " What is this?"
-    inputs = family.model.encode(pictures()[0], text)
-    plain = family.model.encode(pictures()[0], "What is this?")
+    inputs = family.model.encode(two_images()[0], text)
+    plain = family.model.encode(two_images()[0], "What is this?")
 
     def special(ids: torch.Tensor) -> int:
         return int(torch.isin(ids, torch.tensor(tokenizer.all_special_ids)).sum())
@@ -302,19 +302,19 @@ def test_conversations(family: Loaded) -> None:
     history = [secondsight.Turn("What is this?", "A cat.")]
     if family.built.prompt is not None:
         with pytest.raises(secondsight.UnsupportedError, match="single questions"):
-            family.model.encode(pictures()[0], QUESTIONS[0], history=history)
+            family.model.encode(two_images()[0], QUESTIONS[0], history=history)
         return
-    inputs = family.model.encode(pictures()[0], QUESTIONS[0], history=history)
+    inputs = family.model.encode(two_images()[0], QUESTIONS[0], history=history)
     text = family.model.tokenizer.decode(inputs["input_ids"][0])
     assert "A cat.<|end|><|user|>Is there a dog" in text
     assert family.model.answer(
-        pictures()[0], QUESTIONS[0], "vcd", history=history, max_new_tokens=2
+        two_images()[0], QUESTIONS[0], "vcd", history=history, max_new_tokens=2
     )
 
 
 def test_system_texts(family: Loaded) -> None:
     """Text before the first turn is templated, or refused: never left out in silence."""
-    sample = secondsight.Sample(pictures()[0], QUESTIONS[0], system="Answer in one word.")
+    sample = secondsight.Sample(two_images()[0], QUESTIONS[0], system="Answer in one word.")
     try:
         inputs = family.model.encode_sample(sample)
     except secondsight.UnsupportedError as error:
@@ -348,7 +348,7 @@ def test_a_checkpoint_that_asks_for_another_cache(tmp_path: Path) -> None:
     asked = {**json.loads(path.read_text()), "cache_implementation": "hybrid"}
     path.write_text(json.dumps(asked))
     model = secondsight.load(tmp_path, device="cpu")
-    assert model.answer(pictures()[0], QUESTIONS[0], "vcd", max_new_tokens=2).ids
+    assert model.answer(two_images()[0], QUESTIONS[0], "vcd", max_new_tokens=2).ids
 
 
 def test_a_checkpoint_without_a_chat_template(tmp_path: Path) -> None:
@@ -383,7 +383,7 @@ def test_the_checkpoints_own_code_runs_only_if_asked(tmp_path: Path) -> None:
         secondsight.load(tmp_path, device="cpu")
     model = secondsight.load(tmp_path, device="cpu", trust_remote_code=True)
     assert type(model.hf_model).__name__ == "MyModel"
-    assert model.answer(pictures()[0], QUESTIONS[0], "vcd", max_new_tokens=2).ids
+    assert model.answer(two_images()[0], QUESTIONS[0], "vcd", max_new_tokens=2).ids
 
 
 def table() -> str:

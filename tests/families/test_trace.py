@@ -119,7 +119,7 @@ def test_dependence_on_the_image(family: Loaded, traced: Trace) -> None:
 
 
 def test_attention(family: Loaded, traced: Trace) -> None:
-    """Of every view; on the picture where the patches form one, and otherwise it says why."""
+    """Of every view; on the image where the patches form one, and otherwise it says why."""
     name, model = family.name, family.model
     ids = model.encode(wide(), QUESTION)["input_ids"][0]
     slots = int((ids == model.hf_model.config.image_token_id).sum())
@@ -156,7 +156,7 @@ def test_the_report(family: Loaded, traced: Trace) -> None:
         assert note.split(":")[0] in page
     assert QUESTION in text
     assert "of attention on the image" in page
-    titles = [picture.title for picture in traced.inference.images]
+    titles = [image.title for image in traced.inference.images]
     assert ("the overview tile as the model sees it" in titles) == (family.name in TILES)
 
 
@@ -175,7 +175,7 @@ def test_kept_tensors(family: Loaded, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FLATTENED)
 def test_flattened_patches_are_put_together_again(name: str, tmp_path: Path) -> None:
-    """A picture of just the right size goes through the processor and comes back as it was."""
+    """An image of just the right size goes through the processor and comes back as it was."""
     built = FAMILIES[name]()
     built.model.save_pretrained(tmp_path)
     built.processor.save_pretrained(tmp_path)
@@ -190,7 +190,7 @@ def test_flattened_patches_are_put_together_again(name: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["LLaVA (Qwen 2, SigLIP)", "Qwen2-VL", "InternVL", "Idefics3"])
-def test_several_pictures(name: str, tmp_path: Path) -> None:
+def test_several_images(name: str, tmp_path: Path) -> None:
     built = FAMILIES[name]()
     built.model.save_pretrained(tmp_path)
     built.processor.save_pretrained(tmp_path)
@@ -201,7 +201,7 @@ def test_several_pictures(name: str, tmp_path: Path) -> None:
         trace.answer.ids
         == model.answer(both, QUESTION, "ritual:transform=hflip", max_new_tokens=3).ids
     )
-    titles = [picture.title for picture in trace.inference.images]
+    titles = [image.title for image in trace.inference.images]
     assert titles.count("as given") == 2
     if name == "LLaVA (Qwen 2, SigLIP)":
         assert trace.inference.grid == (2, 4)

@@ -1,4 +1,4 @@
-"""Batches: questions on one picture together, all samples answered, memory survived."""
+"""Batches: questions on one image together, all samples answered, memory survived."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ samples = st.lists(
 
 
 @given(samples, st.integers(1, 5))
-def test_every_sample_once_and_pictures_together(found: list[Sample], batch_size: int) -> None:
+def test_every_sample_once_and_images_together(found: list[Sample], batch_size: int) -> None:
     numbers = order(found, batch_size)
     assert sorted(numbers) == list(range(len(found)))
     if len(found) <= 16 * batch_size:  # one window
-        pictures = [found[number].image for number in numbers]
-        changes = sum(a != b for a, b in itertools.pairwise(pictures))
-        assert changes == max(len(set(pictures)) - 1, 0)
+        images = [found[number].image for number in numbers]
+        changes = sum(a != b for a, b in itertools.pairwise(images))
+        assert changes == max(len(set(images)) - 1, 0)
 
 
 def test_similar_lengths_go_together() -> None:

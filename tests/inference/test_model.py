@@ -23,7 +23,7 @@ TOKENS = 14
 QUESTION = "Is there a dog in the image?"
 METHODS = ("regular", "ritual", "vcd", "m3id", "ritual+vcd", "ritual+m3id", "ritual+", "identity")
 
-Picture = Callable[..., Image.Image]
+MakeImage = Callable[..., Image.Image]
 
 
 def same(one: Answer, two: Answer) -> bool:
@@ -43,10 +43,10 @@ def ends(model: secondsight.Model, monkeypatch: pytest.MonkeyPatch) -> Callable[
 @pytest.mark.parametrize("temperature", [0.0, 2.0])
 @pytest.mark.parametrize("method", METHODS)
 def test_an_answer(
-    model: secondsight.Model, picture: Picture, method: str, temperature: float
+    model: secondsight.Model, make_image: MakeImage, method: str, temperature: float
 ) -> None:
     options: dict[str, Any] = {"max_new_tokens": TOKENS, "temperature": temperature, "seed": 3}
-    answer = model.answer(picture(1), QUESTION, method, **options)
+    answer = model.answer(make_image(1), QUESTION, method, **options)
     assert 1 <= len(answer.ids) <= TOKENS
     assert answer.text == model.tokenizer.decode(answer.ids, skip_special_tokens=True).strip()
     assert str(answer) == answer.text
@@ -54,12 +54,12 @@ def test_an_answer(
     assert answer.evidence is None
     assert {"encode", "generate", "first_token"} <= set(answer.timings)
     assert 0 <= answer.timings["first_token"] <= answer.timings["generate"]
-    assert same(answer, model.answer(picture(1), QUESTION, method, **options))
+    assert same(answer, model.answer(make_image(1), QUESTION, method, **options))
 
 
-def test_answer_is_decode_on_encode(model: secondsight.Model, picture: Picture) -> None:
-    answer = model.answer(picture(1), QUESTION, "m3id:decay=0.5", max_new_tokens=TOKENS)
-    inputs = model.encode(picture(1), QUESTION)
+def test_answer_is_decode_on_encode(model: secondsight.Model, make_image: MakeImage) -> None:
+    answer = model.answer(make_image(1), QUESTION, "m3id:decay=0.5", max_new_tokens=TOKENS)
+    inputs = model.encode(make_image(1), QUESTION)
     ids = model.hf_model.generate(
         **inputs,
         custom_generate=secondsight.decode,
@@ -71,8 +71,8 @@ def test_answer_is_decode_on_encode(model: secondsight.Model, picture: Picture) 
     assert list(answer.ids) == ids[0, inputs["input_ids"].shape[1] :].tolist()
 
 
-def test_encode(model: secondsight.Model, picture: Picture) -> None:
-    inputs = model.encode(picture(1), QUESTION)
+def test_encode(model: secondsight.Model, make_image: MakeImage) -> None:
+    inputs = model.encode(make_image(1), QUESTION)
     assert set(inputs) == {"input_ids", "attention_mask", "pixel_values"}
     assert inputs["input_ids"].shape == inputs["attention_mask"].shape
     assert inputs["input_ids"].shape[0] == 1
@@ -82,14 +82,14 @@ def test_encode(model: secondsight.Model, picture: Picture) -> None:
     assert set(without) == {"input_ids", "attention_mask"}
     kept = inputs["input_ids"][inputs["input_ids"] != model.hf_model.config.image_token_id]
     assert without["input_ids"][0].tolist() == kept.tolist()
-    longer = model.encode(picture(1), QUESTION, history=[Turn("A?", "B.")])
+    longer = model.encode(make_image(1), QUESTION, history=[Turn("A?", "B.")])
     assert longer["input_ids"].shape[1] > inputs["input_ids"].shape[1]
     assert 2 in longer["input_ids"]
 
 
-def test_seeds(model: secondsight.Model, picture: Picture) -> None:
+def test_seeds(model: secondsight.Model, make_image: MakeImage) -> None:
     def write(seed: int, sample_id: str | None = None) -> tuple[int, ...]:
-        sample = Sample(picture(1), QUESTION, id=sample_id)
+        sample = Sample(make_image(1), QUESTION, id=sample_id)
         return model.answer_batch(
             [sample], "ritual", temperature=2.0, seed=seed, max_new_tokens=TOKENS
         )[0].ids
@@ -100,10 +100,13 @@ def test_seeds(model: secondsight.Model, picture: Picture) -> None:
     assert write(1, "a") == write(1, "a")
 
 
-def test_greedy_does_not_switch_the_method_off(model: secondsight.Model, picture: Picture) -> None:
+def test_greedy_does_not_switch_the_method_off(
+    model: secondsight.Model, make_image: MakeImage
+) -> None:
     texts = {
         method: [
-            model.answer(picture(i), QUESTION, method, max_new_tokens=TOKENS).ids for i in range(3)
+            model.answer(make_image(i), QUESTION, method, max_new_tokens=TOKENS).ids
+            for i in range(3)
         ]
         for method in ("regular", "ritual:transform=vflip", "vcd", "m3id:decay=0.3")
     }
@@ -112,19 +115,19 @@ def test_greedy_does_not_switch_the_method_off(model: secondsight.Model, picture
         assert ids != regular, method
 
 
-def test_a_tiny_temperature_is_greedy(model: secondsight.Model, picture: Picture) -> None:
-    greedy = model.answer(picture(1), QUESTION, "vcd", max_new_tokens=TOKENS)
+def test_a_tiny_temperature_is_greedy(model: secondsight.Model, make_image: MakeImage) -> None:
+    greedy = model.answer(make_image(1), QUESTION, "vcd", max_new_tokens=TOKENS)
     for temperature in (1e-3, 1e-6, 1e-30, 1e-45):
         cold = model.answer(
-            picture(1), QUESTION, "vcd", temperature=temperature, max_new_tokens=TOKENS
+            make_image(1), QUESTION, "vcd", temperature=temperature, max_new_tokens=TOKENS
         )
         assert cold.ids == greedy.ids, temperature
 
 
-def test_relations(model: secondsight.Model, picture: Picture) -> None:
+def test_relations(model: secondsight.Model, make_image: MakeImage) -> None:
     def write(method: str, temperature: float = 0.0) -> tuple[int, ...]:
         return model.answer(
-            picture(2), QUESTION, method, temperature=temperature, max_new_tokens=TOKENS, seed=5
+            make_image(2), QUESTION, method, temperature=temperature, max_new_tokens=TOKENS, seed=5
         ).ids
 
     greedy = write("regular")
@@ -144,23 +147,23 @@ def test_relations(model: secondsight.Model, picture: Picture) -> None:
 
 
 def test_the_end_is_no_part_of_the_answer(
-    model: secondsight.Model, picture: Picture, ends: Callable[[list[int]], None]
+    model: secondsight.Model, make_image: MakeImage, ends: Callable[[list[int]], None]
 ) -> None:
-    free = model.answer(picture(1), QUESTION, max_new_tokens=TOKENS)
+    free = model.answer(make_image(1), QUESTION, max_new_tokens=TOKENS)
     assert free.finish_reason == "length"
     assert len(free.ids) == TOKENS
     ends([2, free.ids[5]])
     first = free.ids.index(free.ids[5])
-    ended = model.answer(picture(1), QUESTION, max_new_tokens=TOKENS, evidence=True)
+    ended = model.answer(make_image(1), QUESTION, max_new_tokens=TOKENS, evidence=True)
     assert ended.finish_reason == "eos"
     assert ended.ids == free.ids[:first]
     assert ended.evidence is not None
     assert len(ended.evidence) == first
 
 
-def printable(model: secondsight.Model, picture: Picture) -> tuple[Answer, int, str]:
+def printable(model: secondsight.Model, make_image: MakeImage) -> tuple[Answer, int, str]:
     """An answer, and a token in its midst that spells something."""
-    answer = model.answer(picture(1), QUESTION, max_new_tokens=30)
+    answer = model.answer(make_image(1), QUESTION, max_new_tokens=30)
     for place, token in enumerate(answer.ids[3:], start=3):
         text = model.tokenizer.decode([token])
         if text.isascii() and len(text.strip()) > 1 and answer.text.count(text) == 1:
@@ -168,30 +171,30 @@ def printable(model: secondsight.Model, picture: Picture) -> tuple[Answer, int, 
     raise AssertionError("no printable token")
 
 
-def test_stop_strings(model: secondsight.Model, picture: Picture) -> None:
-    free, place, stop = printable(model, picture)
+def test_stop_strings(model: secondsight.Model, make_image: MakeImage) -> None:
+    free, place, stop = printable(model, make_image)
     for given in (stop, [stop], ["never this", stop], [stop[1:]]):
-        stopped = model.answer(picture(1), QUESTION, max_new_tokens=30, stop=given)
+        stopped = model.answer(make_image(1), QUESTION, max_new_tokens=30, stop=given)
         cut = given if isinstance(given, str) else given[-1]
         assert stopped.finish_reason == "stop"
         assert stopped.ids == free.ids[: place + 1]
         assert stopped.text == free.text[: free.text.index(cut)].rstrip()
     [batched, other] = model.answer_batch(
-        [(picture(1), QUESTION), (picture(7), "What colour?")], max_new_tokens=30, stop=stop
+        [(make_image(1), QUESTION), (make_image(7), "What colour?")], max_new_tokens=30, stop=stop
     )
     assert (batched.text, batched.ids) == (stopped.text[: len(batched.text)], free.ids[: place + 1])
-    assert same(other, model.answer(picture(7), "What colour?", max_new_tokens=30, stop=stop))
+    assert same(other, model.answer(make_image(7), "What colour?", max_new_tokens=30, stop=stop))
 
 
-def test_a_stop_string_of_white_space(model: secondsight.Model, picture: Picture) -> None:
+def test_a_stop_string_of_white_space(model: secondsight.Model, make_image: MakeImage) -> None:
     newline = model.tokenizer.encode("\n", add_special_tokens=False)[-1]
     assert model.tokenizer.decode([newline]) == "\n"
-    free = model.answer(picture(1), QUESTION, max_new_tokens=TOKENS)
+    free = model.answer(make_image(1), QUESTION, max_new_tokens=TOKENS)
     rows = model.hf_model.lm_head.weight.data
     swap, back = [newline, free.ids[3]], [free.ids[3], newline]
     rows[swap] = rows[back]  # the fourth token of the answer is now a newline
     try:
-        answer = model.answer(picture(1), QUESTION, max_new_tokens=TOKENS, stop="\n")
+        answer = model.answer(make_image(1), QUESTION, max_new_tokens=TOKENS, stop="\n")
     finally:
         rows[swap] = rows[back]
     assert answer.ids == (*free.ids[:3], newline)
@@ -199,14 +202,14 @@ def test_a_stop_string_of_white_space(model: secondsight.Model, picture: Picture
     assert not answer.text.endswith("\n")
 
 
-def test_evidence(model: secondsight.Model, picture: Picture) -> None:
+def test_evidence(model: secondsight.Model, make_image: MakeImage) -> None:
     method = "m3id:decay=0.4,beta=0.05"
-    answer = model.answer(picture(3), QUESTION, method, max_new_tokens=8, evidence=True)
-    plain = model.answer(picture(3), QUESTION, method, max_new_tokens=8)
+    answer = model.answer(make_image(3), QUESTION, method, max_new_tokens=8, evidence=True)
+    plain = model.answer(make_image(3), QUESTION, method, max_new_tokens=8)
     assert same(answer, plain)
     assert answer.evidence is not None
     assert len(answer.evidence) == len(answer.ids)
-    inputs = [model.encode(picture(3), QUESTION), model.encode(None, QUESTION)]
+    inputs = [model.encode(make_image(3), QUESTION), model.encode(None, QUESTION)]
     for step, (entry, token) in enumerate(zip(answer.evidence, answer.ids, strict=True)):
         logits = []
         for view in inputs:
@@ -229,18 +232,18 @@ def test_evidence(model: secondsight.Model, picture: Picture) -> None:
         assert entry.regular_id == int(original.argmax())
         assert entry.regular_text == model.tokenizer.decode([entry.regular_id])
         assert entry.changed == (int(scores.argmax()) != entry.regular_id)
-    regular = model.answer(picture(3), QUESTION, max_new_tokens=3, evidence=True)
+    regular = model.answer(make_image(3), QUESTION, max_new_tokens=3, evidence=True)
     assert regular.evidence is not None
     assert all(entry.plausible is None and not entry.changed for entry in regular.evidence)
 
 
 @pytest.mark.parametrize("method", ["regular", "ritual", "ritual+", "vcd:step=900", "ritual+m3id"])
 def test_json_and_provenance_reproduce_the_answer(
-    model: secondsight.Model, picture: Picture, method: str
+    model: secondsight.Model, make_image: MakeImage, method: str
 ) -> None:
     history = [Turn("What is it?", "A cat.")]
     answer = model.answer(
-        picture(4),
+        make_image(4),
         QUESTION,
         method,
         max_new_tokens=TOKENS,
@@ -265,7 +268,7 @@ def test_json_and_provenance_reproduce_the_answer(
     if "ritual" in method:
         assert views["transformed"] in secondsight.views.TRANSFORMS
     again = model.answer(
-        picture(4),
+        make_image(4),
         origin["question"],
         origin["method"]["spec"],
         seed=origin["seed"],
@@ -277,16 +280,16 @@ def test_json_and_provenance_reproduce_the_answer(
 
 
 def test_the_transform_of_the_provenance_is_the_one_that_was_used(
-    model: secondsight.Model, picture: Picture
+    model: secondsight.Model, make_image: MakeImage
 ) -> None:
     for seed in range(12):
         random = model.answer(
-            picture(1), QUESTION, "ritual", seed=seed, max_new_tokens=TOKENS, evidence=True
+            make_image(1), QUESTION, "ritual", seed=seed, max_new_tokens=TOKENS, evidence=True
         )
         drawn = random.provenance["views"][1]["drawn"]
         if drawn in ("hflip", "vflip"):
             fixed = model.answer(
-                picture(1),
+                make_image(1),
                 QUESTION,
                 f"ritual:transform={drawn}",
                 max_new_tokens=TOKENS,
@@ -303,7 +306,7 @@ def test_the_transform_of_the_provenance_is_the_one_that_was_used(
 )
 def test_ritual_plus(
     model: secondsight.Model,
-    picture: Picture,
+    make_image: MakeImage,
     monkeypatch: pytest.MonkeyPatch,
     reply: str,
     drawn: str | None,
@@ -320,7 +323,7 @@ def test_ritual_plus(
         return replace(answer(self, image, QUESTION, max_new_tokens=1), text=reply)
 
     monkeypatch.setattr(type(model), "answer", consult)
-    result = model.answer(picture(1), QUESTION, "ritual+", max_new_tokens=TOKENS)
+    result = model.answer(make_image(1), QUESTION, "ritual+", max_new_tokens=TOKENS)
     assert len(asked) == 1
     assert QUESTION in asked[0]
     assert result.provenance["method"]["reply"] == reply
@@ -328,14 +331,14 @@ def test_ritual_plus(
     if drawn:
         assert used == drawn
         fixed = model.answer(
-            picture(1), QUESTION, f"ritual:transform={drawn}", max_new_tokens=TOKENS
+            make_image(1), QUESTION, f"ritual:transform={drawn}", max_new_tokens=TOKENS
         )
         assert result.ids == fixed.ids
     else:
         assert used in secondsight.views.TRANSFORMS
 
 
-def test_ones_own_method(model: secondsight.Model, picture: Picture) -> None:
+def test_ones_own_method(model: secondsight.Model, make_image: MakeImage) -> None:
     @secondsight.register("test-text-shy")
     @dataclass(frozen=True)
     class TextShy(Method):
@@ -349,43 +352,45 @@ def test_ones_own_method(model: secondsight.Model, picture: Picture) -> None:
         def combine(self, logits: torch.Tensor, step: int) -> torch.Tensor:
             return logits[0] - self.weight * logits[1]
 
-    by_class = model.answer(picture(1), QUESTION, TextShy(weight=2), max_new_tokens=TOKENS)
+    by_class = model.answer(make_image(1), QUESTION, TextShy(weight=2), max_new_tokens=TOKENS)
     by_text = model.answer(
-        picture(1), QUESTION, "test-text-shy:weight=2", max_new_tokens=TOKENS, evidence=True
+        make_image(1), QUESTION, "test-text-shy:weight=2", max_new_tokens=TOKENS, evidence=True
     )
     assert same(by_class, by_text)
     assert by_text.provenance["method"]["spec"] == "test-text-shy:weight=2"
-    assert by_text.ids != model.answer(picture(1), QUESTION, max_new_tokens=TOKENS).ids
+    assert by_text.ids != model.answer(make_image(1), QUESTION, max_new_tokens=TOKENS).ids
     assert by_text.evidence is not None
     assert list(by_text.evidence[0].view_probabilities) == ["original", "no image"]
     with pytest.raises(MethodError, match="weight"):
-        model.answer(picture(1), QUESTION, "test-text-shy:wait=2")
+        model.answer(make_image(1), QUESTION, "test-text-shy:wait=2")
 
 
 @pytest.mark.parametrize("question", ["", " ", "\n\t", None, 3, "caf\udce9"])
-def test_a_question_that_is_none(model: secondsight.Model, picture: Picture, question: Any) -> None:
+def test_a_question_that_is_none(
+    model: secondsight.Model, make_image: MakeImage, question: Any
+) -> None:
     for ask in (model.answer, model.encode, model.stream):
         with pytest.raises(QuestionError):
-            ask(picture(1), question)
+            ask(make_image(1), question)
     with pytest.raises(QuestionError):
-        model.answer_batch([(picture(1), QUESTION), (picture(1), question)])
+        model.answer_batch([(make_image(1), QUESTION), (make_image(1), question)])
 
 
-def test_a_question_that_is_too_long(model: secondsight.Model, picture: Picture) -> None:
+def test_a_question_that_is_too_long(model: secondsight.Model, make_image: MakeImage) -> None:
     with pytest.raises(QuestionError, match="512"):
-        model.answer(picture(1), "What is this? " * 200)
+        model.answer(make_image(1), "What is this? " * 200)
 
 
-def test_an_answer_ends_with_the_context(model: secondsight.Model, picture: Picture) -> None:
+def test_an_answer_ends_with_the_context(model: secondsight.Model, make_image: MakeImage) -> None:
     question = "Is there a dog in the image? " * 5
-    while (length := model.encode(picture(1), question)["input_ids"].shape[1]) < 500:
+    while (length := model.encode(make_image(1), question)["input_ids"].shape[1]) < 500:
         question += " x"
-    single = model.answer(picture(1), question, max_new_tokens=100)
+    single = model.answer(make_image(1), question, max_new_tokens=100)
     assert len(single.ids) == 512 - length
     assert single.finish_reason == "length"
-    short = model.answer(picture(2), "Is it?", max_new_tokens=30)
+    short = model.answer(make_image(2), "Is it?", max_new_tokens=30)
     [long, batched] = model.answer_batch(
-        [(picture(1), question), (picture(2), "Is it?")], max_new_tokens=30
+        [(make_image(1), question), (make_image(2), "Is it?")], max_new_tokens=30
     )
     assert same(long, single)
     assert same(batched, short), "a neighbour's long question must not shorten this answer"
@@ -426,16 +431,18 @@ def test_an_answer_ends_with_the_context(model: secondsight.Model, picture: Pict
     ],
     ids=str,
 )
-def test_bad_settings(model: secondsight.Model, picture: Picture, options: dict[str, Any]) -> None:
+def test_bad_settings(
+    model: secondsight.Model, make_image: MakeImage, options: dict[str, Any]
+) -> None:
     name = next(iter(options))
     with pytest.raises(UserError, match=r"Known|method" if name == "method" else name):
-        model.answer(picture(1), QUESTION, **options)
+        model.answer(make_image(1), QUESTION, **options)
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 1.5, True, "many"])
-def test_bad_batch_sizes(model: secondsight.Model, picture: Picture, batch_size: Any) -> None:
+def test_bad_batch_sizes(model: secondsight.Model, make_image: MakeImage, batch_size: Any) -> None:
     with pytest.raises(UserError, match="batch_size"):
-        model.answer_batch([(picture(1), QUESTION)], batch_size=batch_size)
+        model.answer_batch([(make_image(1), QUESTION)], batch_size=batch_size)
 
 
 def test_no_samples(model: secondsight.Model) -> None:
@@ -461,22 +468,24 @@ def test_a_missing_image_is_told_at_once(model: secondsight.Model) -> None:
 
 
 def test_repetition_penalty_does_not_depend_on_padding(
-    model: secondsight.Model, picture: Picture, monkeypatch: pytest.MonkeyPatch
+    model: secondsight.Model, make_image: MakeImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Padding written before a short question must not count as something said."""
     options: dict[str, Any] = {"repetition_penalty": 5.0, "max_new_tokens": TOKENS}
-    free = model.answer(picture(2), "Is it?", **options)
+    free = model.answer(make_image(2), "Is it?", **options)
     for pad in {401, 2, free.ids[2]}:
         monkeypatch.setattr(model.hf_model.generation_config, "pad_token_id", int(pad))
-        single = model.answer(picture(2), "Is it?", **options)
-        batch = model.answer_batch([(picture(1), QUESTION * 3), (picture(2), "Is it?")], **options)
+        single = model.answer(make_image(2), "Is it?", **options)
+        batch = model.answer_batch(
+            [(make_image(1), QUESTION * 3), (make_image(2), "Is it?")], **options
+        )
         assert same(batch[1], single), f"padding with {pad}"
 
 
 @pytest.mark.parametrize("method", ["ritual:transform=hflip", "vcd", "m3id"])
-def test_several_images(model: secondsight.Model, picture: Picture, method: str) -> None:
-    """A slot and a row of pixels per picture, in order; views are made of all of them."""
-    first, second = picture(1), picture(2, (30, 50))
+def test_several_images(model: secondsight.Model, make_image: MakeImage, method: str) -> None:
+    """A slot and a row of pixels per image, in order; views are made of all of them."""
+    first, second = make_image(1), make_image(2, (30, 50))
     inputs = model.encode([first, second], QUESTION)
     alone = [model.encode(one, QUESTION)["pixel_values"] for one in (first, second)]
     assert torch.equal(inputs["pixel_values"], torch.cat(alone))
@@ -499,11 +508,13 @@ def test_several_images(model: secondsight.Model, picture: Picture, method: str)
         assert same(answer, model.answer_batch([sample], method, max_new_tokens=TOKENS)[0])
 
 
-def test_several_images_are_transformed_alike(model: secondsight.Model, picture: Picture) -> None:
-    sample = Sample((picture(1), picture(1)), QUESTION).opened()
+def test_several_images_are_transformed_alike(
+    model: secondsight.Model, make_image: MakeImage
+) -> None:
+    sample = Sample((make_image(1), make_image(1)), QUESTION).opened()
     draws = torch.Generator().manual_seed(4)
     first, second = secondsight.views.Transformed("rotate").apply(sample, draws).images
-    assert first.tobytes() == second.tobytes() != picture(1).tobytes()
+    assert first.tobytes() == second.tobytes() != make_image(1).tobytes()
 
 
 def test_an_empty_list_is_not_taken_for_no_image(model: secondsight.Model) -> None:

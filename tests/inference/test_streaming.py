@@ -15,7 +15,7 @@ import secondsight
 from secondsight.inference.streaming import Pieces, read, until_stop
 
 QUESTION = "Is there a dog in the image?"
-Picture = Callable[..., Image.Image]
+MakeImage = Callable[..., Image.Image]
 
 
 def pieces_of(tokenizer: Any, ids: list[int], stops: tuple[str, ...] = ()) -> tuple[list[str], str]:
@@ -78,11 +78,11 @@ def test_no_part_of_a_stop_string_is_shown(
 @pytest.mark.parametrize("method", ["regular", "ritual", "m3id"])
 @pytest.mark.parametrize("temperature", [0.0, 2.0])
 def test_a_stream_is_the_answer(
-    model: secondsight.Model, picture: Picture, method: str, temperature: float
+    model: secondsight.Model, make_image: MakeImage, method: str, temperature: float
 ) -> None:
     options: dict[str, Any] = {"max_new_tokens": 20, "temperature": temperature, "seed": 4}
-    answer = model.answer(picture(1), QUESTION, method, **options)
-    stream = model.stream(picture(1), QUESTION, method, **options)
+    answer = model.answer(make_image(1), QUESTION, method, **options)
+    stream = model.stream(make_image(1), QUESTION, method, **options)
     pieces = list(stream)
     assert "".join(pieces) == answer.text
     assert stream.answer is not None
@@ -91,15 +91,17 @@ def test_a_stream_is_the_answer(
     assert list(stream) == []
 
 
-def test_a_stream_with_a_stop_string(model: secondsight.Model, picture: Picture) -> None:
-    free = model.answer(picture(1), QUESTION, max_new_tokens=30)
+def test_a_stream_with_a_stop_string(model: secondsight.Model, make_image: MakeImage) -> None:
+    free = model.answer(make_image(1), QUESTION, max_new_tokens=30)
     stop = next(
         word
         for token in free.ids[4:]
         if (word := model.tokenizer.decode([token])).isascii() and len(word.strip()) > 1
     )
-    answer = model.answer(picture(1), QUESTION, max_new_tokens=30, stop=stop)
-    assert "".join(model.stream(picture(1), QUESTION, max_new_tokens=30, stop=stop)) == answer.text
+    answer = model.answer(make_image(1), QUESTION, max_new_tokens=30, stop=stop)
+    assert (
+        "".join(model.stream(make_image(1), QUESTION, max_new_tokens=30, stop=stop)) == answer.text
+    )
     assert answer.finish_reason == "stop"
 
 
@@ -113,9 +115,9 @@ def passes(model: secondsight.Model) -> Iterator[list[int]]:
 
 
 def test_closing_early_stops_the_writing(
-    model: secondsight.Model, picture: Picture, passes: list[int]
+    model: secondsight.Model, make_image: MakeImage, passes: list[int]
 ) -> None:
-    with model.stream(picture(1), QUESTION, max_new_tokens=400) as stream:
+    with model.stream(make_image(1), QUESTION, max_new_tokens=400) as stream:
         next(stream)
         before = len(passes)
     assert len(passes) <= before + 1
@@ -127,18 +129,18 @@ def test_closing_early_stops_the_writing(
 
 @pytest.mark.parametrize("how", ["break", "drop"])
 def test_a_stream_that_nobody_reads_any_more_stops(
-    model: secondsight.Model, picture: Picture, passes: list[int], how: str
+    model: secondsight.Model, make_image: MakeImage, passes: list[int], how: str
 ) -> None:
     if how == "break":
-        for _ in model.stream(picture(1), QUESTION, max_new_tokens=400):
+        for _ in model.stream(make_image(1), QUESTION, max_new_tokens=400):
             break
     else:
-        dropped = model.stream(picture(1), QUESTION, max_new_tokens=400)
+        dropped = model.stream(make_image(1), QUESTION, max_new_tokens=400)
         next(dropped)
         del dropped
     gc.collect()
     passes.clear()
-    model.answer(picture(2), QUESTION, max_new_tokens=5)
+    model.answer(make_image(2), QUESTION, max_new_tokens=5)
     # The prompt's beginning, its end, and four tokens: a sequence left over would not add any,
     # but the engine would still be busy.
     assert len(passes) <= 6
@@ -146,7 +148,7 @@ def test_a_stream_that_nobody_reads_any_more_stops(
 
 
 def test_an_error_while_writing_reaches_the_reader(
-    model: secondsight.Model, picture: Picture
+    model: secondsight.Model, make_image: MakeImage
 ) -> None:
     def fail(*_: Any) -> None:
         raise RuntimeError("the lights went out")
@@ -154,6 +156,6 @@ def test_an_error_while_writing_reaches_the_reader(
     hook = model.hf_model.register_forward_hook(fail)
     try:
         with pytest.raises(RuntimeError, match="lights"):
-            list(model.stream(picture(1), QUESTION, max_new_tokens=4))
+            list(model.stream(make_image(1), QUESTION, max_new_tokens=4))
     finally:
         hook.remove()

@@ -19,11 +19,11 @@ def mention(image: str, true: bool, **views: float) -> dict[str, Any]:
 
 
 def test_a_witness_says_what_regular_decoding_says(
-    model: Model, picture: Callable[..., Image.Image]
+    model: Model, make_image: Callable[..., Image.Image]
 ) -> None:
     asked: dict[str, Any] = {"temperature": 1.0, "seed": 3, "max_new_tokens": 12}
-    seen = model.answer(picture(), "Is there a cat?", evidence.Witness(), evidence=True, **asked)
-    assert seen.ids == model.answer(picture(), "Is there a cat?", "regular", **asked).ids
+    seen = model.answer(make_image(), "Is there a cat?", evidence.Witness(), evidence=True, **asked)
+    assert seen.ids == model.answer(make_image(), "Is there a cat?", "regular", **asked).ids
     assert seen.evidence is not None
     assert set(seen.evidence[0].view_probabilities) == {
         evidence.ORIGINAL, evidence.TRANSFORMED, evidence.NOISED, evidence.NO_IMAGE,

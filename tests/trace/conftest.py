@@ -13,7 +13,7 @@ from secondsight.trace import Trace
 
 @pytest.fixture(scope="session")
 def photograph() -> Image.Image:
-    """A picture in landscape."""
+    """An image in landscape."""
     image = Image.new("RGB", (96, 64), (120, 160, 220))
     pen = ImageDraw.Draw(image)
     pen.rectangle((10, 30, 40, 60), fill=(200, 30, 30))

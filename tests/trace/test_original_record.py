@@ -41,9 +41,9 @@ GoldenModel = Callable[..., secondsight.Model]
 
 
 @pytest.fixture(scope="module")
-def landscape(picture: Callable[..., Image.Image]) -> Image.Image:
+def landscape(make_image: Callable[..., Image.Image]) -> Image.Image:
     """An image of the reference photograph's size."""
-    return picture(0, (500, 334))
+    return make_image(0, (500, 334))
 
 
 @pytest.fixture(scope="module")

@@ -21,14 +21,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export_split(tmp_path_factory.mktemp("export"), "test", count=12)
 
 
-def test_pictures_are_the_scenes(folder: Path) -> None:
+def test_images_are_the_scenes(folder: Path) -> None:
     instances = json.loads((folder / "instances.json").read_text())
     assert len(instances["images"]) == 12
     for index, image in enumerate(instances["images"]):
-        with Image.open(folder / "images" / image["file_name"]) as picture:
-            assert picture.size == (image["width"], image["height"])
+        with Image.open(folder / "images" / image["file_name"]) as opened:
+            assert opened.size == (image["width"], image["height"])
             expected = render(make_scene("test", index)).image
-            assert np.array_equal(np.asarray(picture), np.asarray(expected))
+            assert np.array_equal(np.asarray(opened), np.asarray(expected))
 
 
 def test_annotations_are_coco(folder: Path) -> None:

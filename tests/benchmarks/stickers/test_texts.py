@@ -89,7 +89,7 @@ def _color(scene, yes, no):  # type: ignore[no-untyped-def]
 _CHECKS = {"existence": _existence, "count": _count, "position": _position, "color": _color}
 
 
-def test_places_cover_the_picture() -> None:
+def test_places_cover_the_image() -> None:
     from secondsight.benchmarks.stickers import SceneObject
 
     def at(x: float, y: float) -> str:
