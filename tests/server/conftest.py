@@ -19,6 +19,7 @@ from PIL import Image
 from secondsight.server.app import create_app
 from secondsight.server.backend import Backend
 from secondsight.server.config import ServerConfig
+from secondsight.server.run import uvicorn_config
 from secondsight.server.service import Service
 
 from .fake import FakeBackend
@@ -33,12 +34,14 @@ class Live:
         service: What it serves.
         backend: Its engine.
         http: A client.
+        loop: Its event loop.
     """
 
     url: str
     service: Service
     backend: Any
     http: httpx.Client
+    loop: asyncio.AbstractEventLoop
 
     def ask(self, question: str = "one two three", **fields: Any) -> httpx.Response:
         """A plain chat completion."""
@@ -64,7 +67,7 @@ def serving() -> Iterator[Serve]:
     ) -> Live:
         config = ServerConfig(**{"name": "tiny", "port": 0, **options})
         made = backend or FakeBackend()
-        services: list[Service] = []
+        services: list[Any] = []
         started = threading.Event()
 
         async def main() -> None:
@@ -73,15 +76,15 @@ def serving() -> Iterator[Serve]:
                 service.backend = made
             services.append(service)
             app = create_app(service)
-            server = _Server(
-                uvicorn.Config(app, "127.0.0.1", 0, log_level="warning", access_log=False)
-            )
+            settings = uvicorn_config(app)
+            settings.port = 0
+            server = _Server(settings)
             running.append((server, threading.current_thread(), None))  # type: ignore[arg-type]
             serving = asyncio.create_task(server.serve())
             while not server.started:
                 await asyncio.sleep(0.005)
             port = server.servers[0].sockets[0].getsockname()[1]
-            services.append(port)  # type: ignore[arg-type]
+            services.extend((port, asyncio.get_running_loop()))
             started.set()
             await serving
 
@@ -92,7 +95,7 @@ def serving() -> Iterator[Serve]:
         client = httpx.Client(base_url=url, timeout=20, trust_env=False)
         server, thread, _ = running.pop()
         running.append((server, thread, client))
-        return Live(url, services[0], made, client)
+        return Live(url, services[0], made, client, services[2])
 
     yield start
     for server, thread, client in running:

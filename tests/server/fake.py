@@ -71,6 +71,7 @@ class FakeBackend:
         self.most = 0
         self.written: list[int] = []
         self.cancelled = 0
+        self.started: list[str] = []
         self.hold = threading.Event()
         self.hold.set()
         self._jobs: list[
@@ -85,6 +86,7 @@ class FakeBackend:
         if generation.sample.question == "refuse":
             raise ImageError("This one cannot be answered.")
         stopped: list[bool] = []
+        self.started.append(generation.sample.question)
         with self._wake:
             self._jobs.append(
                 (generation, iter(words_of(generation)), [], on_token, on_end, stopped)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any, Final
 
 from secondsight.answer import Answer, TokenUpdate
@@ -62,15 +61,16 @@ class EngineBackend:
 
     def trace(self, generation: Generation, layers: str, *, attentions: bool, wanted: str) -> str:
         """See `Backend.trace`."""
-        recording: Any = import_module("secondsight.trace")  # not before somebody asks for it
-        options = recording.Options(attentions=attentions, layers=layers)
+        from secondsight.trace import Options, record
+
+        options = Options(attentions=attentions, layers=layers)
         request = Request(
             generation.sample,
             generation.method,
             generation.settings,
             share_views=generation.share_views,
         )
-        trace = recording.record(self._model, request, options)
+        trace = record(self._model, request, options)
         if wanted == "html":
             return trace.to_html()
         if wanted == "json":

@@ -122,6 +122,7 @@ class Exchange(Response):
         self._usage = usage
         self._running: Running | None = None
         self._begun = False
+        self._said = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Work, until it is done, the client has gone, or the time is over."""
@@ -134,6 +135,8 @@ class Exchange(Response):
                 timeout=max(self._service.config.deadline - spent, 0.001),
                 return_when=asyncio.FIRST_COMPLETED,
             )
+            if self._said:  # a connection that has its answer counts as gone, too
+                await asyncio.wait({work}, timeout=_GOODBYE)
             if work.done():
                 self._visit.ended(work.result(), self._reply, self._running)
                 return
@@ -166,12 +169,14 @@ class Exchange(Response):
                         self._note(one.choice, one.what)
                     headers = {"x-request-id": self._visit.id}
                     response = JSONResponse(self._reply.whole(), headers=headers)
+                    self._said = True
                     await response(scope, receive, send)
                     return 200
                 async with aclosing(with_pings(self._events(running))) as pieces:
                     async for piece in pieces:
                         await self._begin(send)
                         await send({"type": "http.response.body", "body": piece, "more_body": True})
+            self._said = True
             await send({"type": "http.response.body", "body": DONE, "more_body": False})
             return 200
         except Exception as error:
@@ -216,6 +221,7 @@ class Exchange(Response):
 
     async def _fail(self, problem: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
         """Say what went wrong: with its status, or as an event once the response has begun."""
+        self._said = True
         if not self._begun:
             self._begun = True
             problem.headers["x-request-id"] = self._visit.id

@@ -21,6 +21,9 @@ _KEEP_ALIVE: Final = 30
 """Seconds after which a silent connection is closed."""
 
 _BACKLOG: Final = 512
+_HEAD: Final = 32_768
+"""The longest head of a request, in bytes."""
+
 _CONNECTIONS: Final = 1024
 """Connections at once; more get 503 before anything of them is read."""
 
@@ -92,6 +95,24 @@ def _bound(config: ServerConfig) -> Any:
     return opened
 
 
+def uvicorn_config(app: Any) -> uvicorn.Config:
+    """How the network is listened to: no access log, which would hold what clients send."""
+    return uvicorn.Config(
+        app,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=5,
+        limit_concurrency=_CONNECTIONS,
+        backlog=_BACKLOG,
+        h11_max_incomplete_event_size=_HEAD,
+        http="h11",
+        ws="none",
+    )
+
+
 def fetcher(domains: tuple[str, ...]) -> Fetch | None:
     """What fetches images by address: none without domains, never from a private address."""
     if not domains:
@@ -110,22 +131,7 @@ class _Server(uvicorn.Server):
     """Drains at the first signal: new requests get 503, running ones end; a second one ends all."""
 
     def __init__(self, service: Service, app: Any) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                proxy_headers=False,
-                timeout_keep_alive=_KEEP_ALIVE,
-                timeout_graceful_shutdown=5,
-                limit_concurrency=_CONNECTIONS,
-                backlog=_BACKLOG,
-                h11_max_incomplete_event_size=32_768,
-                http="h11",
-                ws="none",
-            )
-        )
+        super().__init__(uvicorn_config(app))
         self._service = service
         self._loop = asyncio.get_running_loop()
         self._draining = False

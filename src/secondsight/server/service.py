@@ -167,10 +167,12 @@ class Service:
             if len(writers) < len(generations):  # never started
                 for _ in range(len(generations) - len(writers)):
                     self.line.leave(placed=False)
-            await asyncio.shield(_ended(writers))
-            if taken:
-                self.pixels.give(pixels)
-            self._exit(request)
+            try:
+                await asyncio.shield(_ended(writers))
+            finally:
+                if taken:
+                    self.pixels.give(pixels)
+                self._exit(request)
 
     async def _opened(self, files: Sequence[ImageFile]) -> list[Image.Image]:
         opened = []

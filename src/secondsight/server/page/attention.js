@@ -21,7 +21,7 @@ export async function look(answer, index) {
   }
   place.replaceChildren(h("h3", {}, "Attention"), h("p", { class: "dim", role: "status" }, "Answering again, and recording where the model looks …"));
   try {
-    answer.trace ??= post("/v1/secondsight/trace", { ...answer.request, format: "attention", layers: "all" });
+    answer.trace ??= post("/v1/secondsight/trace", { ...answer.request, format: "attention" });
     state.trace = await answer.trace;
   } catch (error) {
     answer.trace = null;
@@ -31,6 +31,7 @@ export async function look(answer, index) {
   }
   state.token = token;
   render(place);
+  place.scrollIntoView({ block: "nearest" });
 }
 
 function render(place) {

@@ -1,0 +1,198 @@
+"""The server on a real engine: its answers are those of `model.answer`, whoever else is served."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+import torch
+from PIL import Image
+
+import secondsight
+from secondsight import Request, Sample, Settings, Turn
+from secondsight.server.engine import EngineBackend
+
+from .conftest import Live, data_url, serving
+
+METHODS = ("regular", "ritual", "vcd:alpha=0.5", "m3id", "ritual+vcd", "apc")
+
+
+@pytest.fixture(scope="module")
+def live(model: secondsight.Model) -> Iterator[Live]:
+    with serving() as start:
+        backend = EngineBackend(model, batch_size=4)
+        live = start(backend, queue=100)
+        yield live
+        backend.close()
+    model.runner.engine.most = model.runner.engine.joins = None
+
+
+def body_of(image: Image.Image | None, question: str, **fields: Any) -> dict[str, Any]:
+    parts: list[dict[str, Any]] = [{"type": "text", "text": question}]
+    if image is not None:
+        parts.insert(0, {"type": "image_url", "image_url": {"url": data_url(image)}})
+    return {"model": "tiny", "messages": [{"role": "user", "content": parts}], **fields}
+
+
+def text_of(response: httpx.Response) -> str:
+    assert response.status_code == 200, response.text
+    return str(response.json()["choices"][0]["message"]["content"])
+
+
+def test_answers_in_random_company_equal_single_ones(
+    live: Live, model: secondsight.Model, picture: Callable[..., Image.Image]
+) -> None:
+    draw = random.Random(5)
+    asked: list[tuple[Image.Image, str, str, dict[str, Any]]] = []
+    for number in range(24):
+        settings = {
+            "max_completion_tokens": draw.randrange(1, 12),
+            "temperature": draw.choice([0, 0, 0.9]),
+            "seed": draw.randrange(100),
+            "repetition_penalty": draw.choice([1.0, 1.3]),
+        }
+        question = draw.choice(["What is it?", "Is there a dog?", "Describe the red cat."])
+        asked.append((picture(number % 5), question, draw.choice(METHODS), settings))
+
+    async def one(client: httpx.AsyncClient, number: int) -> str:
+        image, question, method, settings = asked[number]
+        await asyncio.sleep(draw.random() * 0.3)
+        fields = {"method": method, **settings, "stream": number % 3 == 0}
+        response = await client.post(
+            "/v1/chat/completions", json=body_of(image, question, **fields)
+        )
+        return streamed(response.text) if number % 3 == 0 else text_of(response)
+
+    async def all_of_them() -> list[str]:
+        async with httpx.AsyncClient(base_url=live.url, timeout=120, trust_env=False) as client:
+            return list(await asyncio.gather(*(one(client, n) for n in range(len(asked)))))
+
+    served = asyncio.run(all_of_them())
+    for (image, question, method, settings), text in zip(asked, served, strict=True):
+        longest = settings.pop("max_completion_tokens")
+        alone = model.answer(image, question, method, max_new_tokens=longest, **settings)
+        assert text == alone.text
+
+
+def streamed(text: str) -> str:
+    events = [event.removeprefix("data: ") for event in text.split("\n\n") if event]
+    assert events.pop() == "[DONE]"
+    return "".join(
+        choice["delta"].get("content", "")
+        for event in events
+        for choice in json.loads(event)["choices"]
+    )
+
+
+def test_a_conversation_with_images_of_several_turns(
+    live: Live, model: secondsight.Model, picture: Callable[..., Image.Image]
+) -> None:
+    first, second = picture(1), picture(2)
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        *body_of(first, "What is it?")["messages"],
+        {"role": "assistant", "content": "A cat."},
+        *body_of(second, "And this?")["messages"],
+    ]
+    body = {"model": "tiny@ritual", "messages": messages, "max_tokens": 6}
+    response = live.http.post("/v1/chat/completions", json=body)
+    sample = Sample(
+        (first, second),
+        "And this?",
+        history=(Turn("What is it?", "A cat."),),
+        system="Be brief.",
+        places=(0, 1),
+    )
+    [(_, alone)] = model.answers([Request(sample, "ritual", Settings(max_new_tokens=6))])
+    assert text_of(response) == alone.text
+    usage = response.json()["usage"]
+    assert usage["prompt_tokens_details"]["image_tokens"] == 18
+    assert usage["completion_tokens"] == len(alone.ids)
+
+
+def test_stop_strings_are_named_and_left_out(live: Live, model: secondsight.Model) -> None:
+    whole = model.answer(None, "What is it?", max_new_tokens=12).text
+    stop = whole[4:6]
+    body = body_of(None, "What is it?", max_tokens=12, stop=["nowhere", stop])
+    response = live.http.post("/v1/chat/completions", json=body)
+    choice = response.json()["choices"][0]
+    assert choice["message"]["content"] == whole[: whole.index(stop)].rstrip()
+    assert (choice["finish_reason"], choice["stop_reason"]) == ("stop", stop)
+
+
+@pytest.mark.parametrize("method", ["regular", "vcd", "ritual"])
+def test_logprobs_are_the_final_distributions(
+    live: Live, model: secondsight.Model, picture: Callable[..., Image.Image], method: str
+) -> None:
+    """Compared with what an observer of the engine sees, whatever the schedule."""
+    steps: list[Any] = []
+    request = Request(Sample(picture(3), "What is it?"), method, Settings(max_new_tokens=5))
+    answer = model.submit(request, observer=steps.append).result()
+    fields = {"method": method, "max_tokens": 5, "logprobs": True, "top_logprobs": 4}
+    body = body_of(picture(3), "What is it?", **fields)
+    choice = live.http.post("/v1/chat/completions", json=body).json()["choices"][0]
+    content = choice["logprobs"]["content"]
+    assert len(content) == len(answer.ids)
+    for step, said in zip(steps, content, strict=True):
+        expected = torch.log_softmax(step.scores.double(), dim=-1)
+        assert said["logprob"] == pytest.approx(float(expected[step.token]), abs=1e-4)
+        possible = int((expected > -torch.inf).sum())
+        assert len(said["top_logprobs"]) == min(4, possible)
+        values = [one["logprob"] for one in said["top_logprobs"]]
+        assert values == sorted(values, reverse=True)
+        assert values[0] == pytest.approx(float(expected.max()), abs=1e-4)
+    for token, said in zip(answer.ids, content, strict=True):
+        piece = model.tokenizer.convert_ids_to_tokens(token)
+        known = f"<0x{said['bytes'][0]:02X}>" if len(said["bytes"]) == 1 else None
+        assert piece in (known, said["token"].replace(" ", "\u2581"))
+
+
+def test_evidence_says_what_the_answers_own_says(
+    live: Live, model: secondsight.Model, picture: Callable[..., Image.Image]
+) -> None:
+    own = model.answer(picture(4), "What?", "ritual", max_new_tokens=4, evidence=True).evidence
+    body = body_of(picture(4), "What?", method="ritual", max_tokens=4, evidence=True)
+    choice = live.http.post("/v1/chat/completions", json=body).json()["choices"][0]
+    said = choice["secondsight"]["evidence"]
+    assert own is not None
+    for mine, theirs in zip(own, said, strict=True):
+        assert theirs["id"] == mine.id
+        assert theirs["probability"] == pytest.approx(mine.probability, abs=1e-4)
+        views = {view["view"]: view["probability"] for view in theirs["views"]}
+        assert views == pytest.approx(dict(mine.view_probabilities), abs=1e-4)
+        assert theirs["plausible"] == mine.plausible
+        assert theirs["regular"]["id"] == mine.regular_id
+        assert theirs["changed"] == mine.changed
+
+
+def test_what_the_model_refuses_is_the_clients_fault(live: Live) -> None:
+    long = live.http.post("/v1/chat/completions", json=body_of(None, "long " * 2000))
+    assert long.status_code == 400
+    assert long.json()["error"]["code"] == "context_length_exceeded"
+    without = live.http.post("/v1/chat/completions", json=body_of(None, "What?", method="vcd"))
+    assert without.status_code == 400
+    assert without.json()["error"]["code"] == "invalid_image"
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 400), (400, 1), (3, 3)])
+def test_narrow_images(live: Live, size: tuple[int, int]) -> None:
+    for method in ("regular", "ritual:transform=blur", "ritual:transform=crop", "vcd"):
+        body = body_of(Image.new("RGB", size, "blue"), "What?", method=method, max_tokens=2)
+        assert live.http.post("/v1/chat/completions", json=body).status_code == 200
+
+
+def test_the_traces_attention(live: Live, picture: Callable[..., Image.Image]) -> None:
+    body = body_of(picture(1), "What is it?", method="ritual", max_tokens=3, format="attention")
+    trace = live.http.post("/v1/secondsight/trace", json=body).json()
+    assert len(trace["tokens"]) == 3
+    assert [view["view"] for view in trace["attention"]] == ["original", "transformed"]
+    first = trace["attention"][0]
+    assert first["grid"] == [3, 3]
+    assert [len(row) for row in first["mean"]] == [9, 9, 9]
+    assert first["layers"]["shape"][1:] == [3, 9]
+    assert trace["views"][0]["images"][-1]["uri"].startswith("data:image/")
