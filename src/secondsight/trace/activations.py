@@ -103,6 +103,6 @@ class PromptActivations:
             rows = window.rows.tolist()
         if row.index not in rows:
             return None
-        shared = row.split if row.unread and row.prompt.prefix is not None else row.end
         begin = max(row.cached, row.first)
-        return rows.index(row.index), slice(begin - window.offset, shared - window.offset)
+        stop = row.split if begin < row.split else row.end  # what is shared has a pass of its own
+        return rows.index(row.index), slice(begin - window.offset, stop - window.offset)
