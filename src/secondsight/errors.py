@@ -30,6 +30,10 @@ class UnsupportedError(UserError):
     """A combination of settings that is refused by name rather than ignored."""
 
 
+class Remark(UserWarning):
+    """What a user should know of a result, though nothing failed; the command line shows it."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of an error message: the known name closest to `name`, and all of them.
 

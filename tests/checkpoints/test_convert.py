@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import secondsight
 from golden.recipe import recorded_hashes
@@ -117,3 +119,67 @@ def test_other_models_have_one_layout(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2_vl"}))
     with pytest.raises(CheckpointError, match=r"only LLaVA-1\.5"):
         convert(tmp_path, tmp_path / "out")
+
+
+def test_a_trained_tower_travels(
+    write_original: WriteOriginal, tmp_path: Path, make_image: Callable[..., Image.Image]
+) -> None:
+    """There and back with the tower that the checkpoint stores itself, not the stock one."""
+    source = write_original(tmp_path, kind="single")
+    stock = torch.load(tmp_path / "clip-tiny/pytorch_model.bin", weights_only=True)
+    file = source / "pytorch_model.bin"
+    own = {f"model.vision_tower.vision_tower.{name}": value * 1.5 for name, value in stock.items()}
+    torch.save(torch.load(file, weights_only=True) | own, file)
+    config = json.loads((source / "config.json").read_text()) | {"unfreeze_mm_vision_tower": True}
+    (source / "config.json").write_text(json.dumps(config))
+    convert(source, tmp_path / "hf")
+    convert(tmp_path / "hf", tmp_path / "again")
+    assert hashes(tmp_path / "again") == hashes(source)
+    assert json.loads((tmp_path / "again/config.json").read_text()) == config
+    models = [
+        secondsight.load(folder, device="cpu")
+        for folder in (source, tmp_path / "hf", tmp_path / "again")
+    ]
+    answers = {model.answer(make_image(), "A cat?", max_new_tokens=8).ids for model in models}
+    assert len(answers) == 1
+    [weights] = {
+        model.hf_model.model.vision_tower.post_layernorm.weight.sum().item() for model in models
+    }
+    assert weights == pytest.approx(
+        own["model.vision_tower.vision_tower.vision_model.post_layernorm.weight"].sum().item()
+    )
+
+
+@pytest.mark.parametrize("layout", ["original", "hf"])
+def test_what_lacks_a_tensor_is_not_converted(
+    tiny_llava: Path, write_original: WriteOriginal, tmp_path: Path, layout: str
+) -> None:
+    """Nothing is written of a checkpoint that nobody could load afterwards."""
+
+    def change(weights: dict[str, torch.Tensor]) -> None:
+        del weights[next(name for name in weights if "layers.1.mlp.up_proj" in name)]
+
+    if layout == "original":
+        source = write_original(tmp_path, change=change)
+    else:
+        source = Path(shutil.copytree(tiny_llava, tmp_path / "copy"))
+        weights = load_file(source / "model.safetensors")
+        change(weights)
+        save_file(weights, source / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"layers\.1\.mlp\.up_proj"):
+        convert(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_positions_survive(tiny_llava: Path, tmp_path: Path) -> None:
+    """What transformers 5 calls rope_parameters has older names in the original layout."""
+    source = Path(shutil.copytree(tiny_llava, tmp_path / "copy"))
+    config = json.loads((source / "config.json").read_text())
+    scaling = {"rope_type": "linear", "factor": 4.0, "rope_theta": 5e5}
+    config["text_config"]["rope_parameters"] = scaling
+    (source / "config.json").write_text(json.dumps(config))
+    convert(source, tmp_path / "original")
+    convert(tmp_path / "original", tmp_path / "hf")
+    for folder in (source, tmp_path / "original", tmp_path / "hf"):
+        read = secondsight.load(folder, device="cpu").hf_model.config.text_config.rope_parameters
+        assert {key: read[key] for key in scaling} == scaling

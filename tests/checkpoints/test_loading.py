@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 import secondsight
 from secondsight import CheckpointError, UserError
+from secondsight.errors import Remark
 
 WriteOriginal = Callable[..., Path]
 
@@ -296,3 +297,71 @@ def test_the_bundled_model() -> None:
     answer = model.answer(Image.new("RGB", (256, 256), "white"), "What is in the picture?")
     assert answer.text
     assert model.tokenizer.convert_tokens_to_ids("<image>") == model.hf_model.config.image_token_id
+
+
+def trained_tower(source: Path, folder: Path, *, unfrozen: bool) -> dict[str, torch.Tensor]:
+    """Store a tower of its own in an original checkpoint, as the original code does."""
+    tower = torch.load(source / "pytorch_model.bin", weights_only=True)
+    tuned = {name: value * 1.5 for name, value in tower.items() if value.is_floating_point()}
+    index = json.loads((folder / "pytorch_model.bin.index.json").read_text())
+    last = folder / sorted(set(index["weight_map"].values()))[-1]
+    stored = {f"model.vision_tower.vision_tower.{name}": value for name, value in tuned.items()}
+    torch.save(torch.load(last, weights_only=True) | stored, last)
+    config = json.loads((folder / "config.json").read_text())
+    config["unfreeze_mm_vision_tower"] = unfrozen
+    (folder / "config.json").write_text(json.dumps(config))
+    return {name.removeprefix("vision_model."): value for name, value in tuned.items()}
+
+
+def tower_of(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(load(folder).hf_model.model.vision_tower.state_dict())
+
+
+def equal(have: dict[str, torch.Tensor], want: dict[str, torch.Tensor]) -> bool:
+    return have.keys() == want.keys() and all(torch.equal(have[name], want[name]) for name in want)
+
+
+def test_a_trained_tower_is_the_checkpoints_own(
+    write_original: WriteOriginal, tmp_path: Path
+) -> None:
+    folder = write_original(tmp_path)
+    stock = tower_of(folder)
+    tuned = trained_tower(tmp_path / "clip-tiny", folder, unfrozen=True)
+    assert not equal(stock, tuned)
+    assert equal(tower_of(folder), tuned)
+    (tmp_path / "clip-tiny/pytorch_model.bin").unlink()  # nothing of the stock one is needed
+    assert equal(tower_of(folder), tuned)
+
+
+def test_a_tower_that_was_not_trained_is_the_stock_one(
+    write_original: WriteOriginal, tmp_path: Path
+) -> None:
+    """As in the original code; that another one is stored does not go unsaid."""
+    folder = write_original(tmp_path)
+    stock = tower_of(folder)
+    trained_tower(tmp_path / "clip-tiny", folder, unfrozen=False)
+    with pytest.warns(Remark, match="unfreeze_mm_vision_tower"):
+        assert equal(tower_of(folder), stock)
+
+
+def test_a_copy_of_the_stock_tower_needs_no_word(
+    write_original: WriteOriginal, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    folder = write_original(tmp_path)
+    trained_tower(tmp_path / "clip-tiny", folder, unfrozen=False)
+    stored = torch.load(tmp_path / "clip-tiny/pytorch_model.bin", weights_only=True)
+    tuned = {n: v * 1.5 if v.is_floating_point() else v for n, v in stored.items()}
+    torch.save(tuned, tmp_path / "clip-tiny/pytorch_model.bin")
+    tower_of(folder)
+    assert not [one for one in recwarn if issubclass(one.category, Remark)]
+
+
+def test_the_scaling_of_positions_is_read(write_original: WriteOriginal, tmp_path: Path) -> None:
+    """Older names of what transformers 5 calls rope_parameters."""
+    changed = {"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2.0}}
+    folder = write_original(tmp_path, config=changed)
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("rope_parameters", None)
+    (folder / "config.json").write_text(json.dumps(config))
+    read = load(folder).hf_model.config.text_config.rope_parameters
+    assert (read["rope_theta"], read["rope_type"], read["factor"]) == (5e5, "linear", 2.0)

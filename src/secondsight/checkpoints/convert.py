@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,16 +20,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from transformers import LlavaConfig
 
+from secondsight.checkpoints.conversion_plan import (
+    BUFFERS,
+    TOWER_FOLDER,
+    Move,
+    Output,
+    plan_hugging_face,
+    plan_original,
+)
+from secondsight.checkpoints.damage import damaged_as_errors
 from secondsight.checkpoints.hub import Checkpoint, find, read_config
 from secondsight.checkpoints.json_files import read_json
-from secondsight.checkpoints.original import (
-    find_vision_tower,
-    is_ignored,
-    is_original,
-    llava_config,
-    rename,
-)
-from secondsight.checkpoints.sources import shards, tensors_in
+from secondsight.checkpoints.original import llava_config, refuse_other_models
+from secondsight.checkpoints.sources import tensors_in
+from secondsight.checkpoints.tensor_names import is_original
+from secondsight.checkpoints.towers import find_vision_tower
 from secondsight.errors import CheckpointError
 
 SHARD: Final = 2 * 2**30
@@ -38,10 +42,8 @@ SHARD: Final = 2 * 2**30
 
 LAYOUTS: Final = ("hf", "original")
 
-_BUFFERS: Final = "original_buffers.safetensors"
 _CONFIG: Final = "original_config.json"
 _JOURNAL: Final = ".conversion.json"
-_TOWER: Final = "vision_tower"
 _COPIED: Final = (
     "tokenizer.model",
     "tokenizer.json",
@@ -51,19 +53,6 @@ _COPIED: Final = (
     "generation_config.json",
     "preprocessor_config.json",
 )
-
-_TO_ORIGINAL: Final = (
-    (re.compile(r"^(model\.)?multi_modal_projector\.linear_1\."), "model.mm_projector.0."),
-    (re.compile(r"^(model\.)?multi_modal_projector\.linear_2\."), "model.mm_projector.2."),
-    (re.compile(r"^(model\.)?vision_tower\.(vision_model\.)?"), "vision_model."),
-    (re.compile(r"^language_model\.lm_head\."), "lm_head."),
-    (re.compile(r"^(language_model\.model|model\.language_model)\."), "model."),
-)
-
-_OF_CLIP_TEXT: Final = re.compile(
-    r"^(text_model\.|text_projection\.|visual_projection\.|logit_scale$)"
-)
-"""What a tower's repository holds besides the tower."""
 
 _LLAMA_KEYS: Final = (
     "hidden_act",
@@ -76,28 +65,13 @@ _LLAMA_KEYS: Final = (
     "num_key_value_heads",
     "rms_norm_eps",
     "vocab_size",
+    "attention_bias",
+    "mlp_bias",
+    "head_dim",
     "bos_token_id",
     "eos_token_id",
     "pad_token_id",
 )
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    """Where a tensor is, and what it will be called."""
-
-    source: Path
-    name: str
-    renamed: str
-    size: int
-
-
-@dataclass(frozen=True)
-class _Output:
-    """A folder of weights to write: its files, and what goes into each."""
-
-    folder: Path
-    files: tuple[tuple[str, tuple[_Tensor, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -145,18 +119,14 @@ def convert(
     folder = Path(destination).expanduser()
     if is_original(config):
         layout = "hf"
-        tower = find_vision_tower(
-            checkpoint.folder, str(config.get("mm_vision_tower")), vision_tower
-        )
-        outputs = _hugging_face(checkpoint.folder, tower, folder, shard_size)
-    elif config.get("model_type") == "llava":
-        layout, tower = "original", None
-        outputs = _original(checkpoint.folder, folder, shard_size)
+        refuse_other_models(config, checkpoint.folder)
+        tower = find_vision_tower(checkpoint.folder, config, vision_tower)
+        outputs = plan_hugging_face(checkpoint.folder, config, tower, folder, shard_size)
     else:
-        raise CheckpointError(
-            f"{checkpoint.name!r} is a model of type {config.get('model_type')!r}: only LLaVA-1.5 "
-            "has two layouts to convert between."
-        )
+        layout, tower = "original", None
+        parsed = _hugging_face_config(checkpoint, config)
+        former = _former(checkpoint.folder).get("model", {})
+        outputs = plan_original(checkpoint.folder, config, parsed, former, folder, shard_size)
     _claim(folder, checkpoint, layout)
     written = resumed = 0
     for output in outputs:
@@ -174,7 +144,7 @@ def convert(
     if tower is not None:
         _finish_hugging_face(checkpoint.folder, tower, folder, config)
     else:
-        _finish_original(checkpoint.folder, folder, config)
+        _finish_original(checkpoint.folder, folder, config, parsed)
     (folder / _JOURNAL).unlink()
     return Conversion(layout, folder, written, resumed)
 
@@ -198,67 +168,7 @@ def _claim(folder: Path, checkpoint: Checkpoint, layout: str) -> None:
     journal.write_text(json.dumps(wanted), encoding="utf-8")
 
 
-def _hugging_face(folder: Path, tower: Path, target: Path, size: int) -> list[_Output]:
-    files = [*shards(folder), *shards(tower)]
-    known = [tensor for file in files for tensor in _listed(file, _to_hugging_face)]
-    known = [tensor for tensor in known if not _OF_CLIP_TEXT.search(tensor.name)]
-    weights = [tensor for tensor in known if not is_ignored(tensor.name)]
-    buffers = tuple(tensor for tensor in known if is_ignored(tensor.name))
-    extra = _Output(target, ((_BUFFERS, buffers),)) if buffers else _Output(target, ())
-    return [extra, _Output(target, _split(weights, "model", size))]
-
-
-def _original(folder: Path, target: Path, size: int) -> list[_Output]:
-    files = shards(folder)
-    extra = folder / _BUFFERS
-    weights = [tensor for file in files for tensor in _listed(file, _to_original)]
-    if extra.is_file():
-        weights += list(_listed(extra, str))
-    tower = [tensor for tensor in weights if tensor.renamed.startswith("vision_model.")]
-    rest = [tensor for tensor in weights if not tensor.renamed.startswith("vision_model.")]
-    return [
-        _Output(target, _split(rest, "model", size)),
-        _Output(target / _TOWER, _split(tower, "model", size)),
-    ]
-
-
-def _to_hugging_face(name: str) -> str:
-    return name if is_ignored(name) else rename(name)
-
-
-def _to_original(name: str) -> str:
-    for pattern, replacement in _TO_ORIGINAL:
-        name, count = pattern.subn(replacement, name)
-        if count:
-            return name
-    return name
-
-
-def _listed(file: Path, naming: Callable[[str], str]) -> Iterable[_Tensor]:
-    for name, tensor in tensors_in(file):
-        yield _Tensor(file, name, naming(name), tensor.numel() * tensor.element_size())
-
-
-def _split(
-    known: list[_Tensor], stem: str, size: int
-) -> tuple[tuple[str, tuple[_Tensor, ...]], ...]:
-    """Tensors by file, in order, no file larger than the size unless one tensor is."""
-    groups: list[list[_Tensor]] = []
-    filled = size + 1
-    for tensor in known:
-        if filled + tensor.size > size:
-            groups.append([])
-            filled = 0
-        groups[-1].append(tensor)
-        filled += tensor.size
-    count = len(groups)
-    return tuple(
-        (f"{stem}-{number:05d}-of-{count:05d}.safetensors", tuple(group))
-        for number, group in enumerate(groups, 1)
-    )
-
-
-def _write(path: Path, members: Iterable[_Tensor]) -> None:
+def _write(path: Path, members: Iterable[Move]) -> None:
     """Write one weight file, compare it with its source bit by bit, then give it its name."""
     wanted: dict[Path, dict[str, str]] = {}
     for member in members:
@@ -287,8 +197,8 @@ def _same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
     return torch.equal(one.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8))
 
 
-def _write_index(output: _Output) -> None:
-    weights = [(name, group) for name, group in output.files if name != _BUFFERS]
+def _write_index(output: Output) -> None:
+    weights = [(name, group) for name, group in output.files if name != BUFFERS]
     if not weights:
         return
     index = {
@@ -310,23 +220,47 @@ def _finish_hugging_face(source: Path, tower: Path, target: Path, config: dict[s
     _write_json(target / "config.json", written)
 
 
-def _finish_original(source: Path, target: Path, config: dict[str, Any]) -> None:
-    kept = source / _CONFIG
-    if kept.is_file():
-        both = read_json(kept)
-        model, tower = dict(both["model"]), both["tower"]
+def _hugging_face_config(checkpoint: Checkpoint, config: dict[str, Any]) -> LlavaConfig:
+    text = config.get("text_config") or {}
+    kinds = config.get("model_type"), text.get("model_type", "llama")
+    if kinds != ("llava", "llama"):
+        raise CheckpointError(
+            f"{checkpoint.name!r} is a model of type {kinds[0]!r}: only LLaVA-1.5 on Llama has two "
+            "layouts to convert between."
+        )
+    with damaged_as_errors(checkpoint.name):
+        return LlavaConfig.from_dict(config)  # old files leave out what is a default
+
+
+def _former(folder: Path) -> dict[str, Any]:
+    """The configurations of model and tower in the original layout, if it ever was in it."""
+    path = folder / _CONFIG
+    if not path.is_file():
+        return {}
+    both = read_json(path)
+    if not all(isinstance(both.get(key), dict) for key in ("model", "tower")):
+        raise CheckpointError(f"{str(path)!r} does not hold the configurations of model and tower.")
+    return both
+
+
+def _finish_original(
+    source: Path, target: Path, config: dict[str, Any], parsed: LlavaConfig
+) -> None:
+    former = _former(source)
+    if former:
+        model, tower = former["model"], former["tower"]
         named = Path(str(model.get("mm_vision_tower"))).name
     else:
-        parsed = LlavaConfig.from_dict(config)  # old files leave out what is a default
         model, tower = _original_config(parsed, config), parsed.vision_config.to_dict()
         named = "clip"
         model["mm_vision_tower"] = named
     _copy(source, target)
-    folder = target / _TOWER
+    folder = target / TOWER_FOLDER
     _write_json(folder / "config.json", tower)
     if (target / "preprocessor_config.json").is_file():
         shutil.move(target / "preprocessor_config.json", folder / "preprocessor_config.json")
-    folder.rename(target / named)
+    if named not in ("", "..") and not (target / named).exists():
+        folder.rename(target / named)
     _write_json(target / "config.json", model)
 
 
@@ -335,6 +269,7 @@ def _original_config(parsed: LlavaConfig, config: dict[str, Any]) -> dict[str, A
     text = parsed.text_config.to_dict()
     return {
         **{key: text[key] for key in _LLAMA_KEYS if key in text},
+        **_positions(text.get("rope_parameters") or {}),
         "architectures": ["LlavaLlamaForCausalLM"],
         "model_type": "llava",
         "image_aspect_ratio": "pad",
@@ -349,6 +284,16 @@ def _original_config(parsed: LlavaConfig, config: dict[str, Any]) -> dict[str, A
         "tie_word_embeddings": bool(parsed.tie_word_embeddings),
         "torch_dtype": config.get("dtype") or config.get("torch_dtype"),
         "use_mm_proj": True,
+    }
+
+
+def _positions(rope: Mapping[str, Any]) -> dict[str, Any]:
+    """What transformers 5 calls rope_parameters, by the names that the original code knows."""
+    scaling = {key: value for key, value in rope.items() if key not in ("rope_theta", "rope_type")}
+    kind = rope.get("rope_type", "default")
+    return {
+        "rope_theta": rope.get("rope_theta", 10000.0),
+        "rope_scaling": None if kind == "default" else {**scaling, "type": kind},
     }
 
 

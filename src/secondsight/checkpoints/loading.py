@@ -23,9 +23,10 @@ from secondsight.checkpoints.identity import identity
 from secondsight.checkpoints.json_files import read_json
 from secondsight.checkpoints.llava import LlavaEncoder, image_marks, image_processor
 from secondsight.checkpoints.lora import merge
-from secondsight.checkpoints.original import is_original, load_original
+from secondsight.checkpoints.original import load_original
 from secondsight.checkpoints.placement import Placement, placement
 from secondsight.checkpoints.sources import ADAPTER
+from secondsight.checkpoints.tensor_names import is_original
 from secondsight.decoding.transformers5 import remember_tokenizer
 from secondsight.errors import CheckpointError, UnsupportedError
 from secondsight.inference.encoder import Encoder

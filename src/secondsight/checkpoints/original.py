@@ -7,15 +7,12 @@ read, and every one of them must be there, expected, and of the right shape.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from accelerate import init_empty_weights
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from transformers import (
     CLIPVisionConfig,
     GenerationConfig,
@@ -36,33 +33,14 @@ from secondsight.checkpoints.sources import (
     tensors,
     tensors_with_base,
 )
+from secondsight.checkpoints.tensor_names import TOWER, in_tower, is_ignored, to_transformers
+from secondsight.checkpoints.towers import brings_tower, find_vision_tower, warn_of_tower
 from secondsight.checkpoints.weights import weight_files
 from secondsight.errors import CheckpointError, UnsupportedError
 
 IMAGE_PLACEHOLDER: Final = 0
 """The id that marks image slots in `input_ids`: ``<unk>``, which no text is tokenised to, so the
 vocabulary needs no extra id."""
-
-_IGNORED: Final = re.compile(
-    r"rotary_emb\.inv_freq$|embeddings\.position_ids$|^text_model\.|^text_projection\.|"
-    r"^visual_projection\.|^logit_scale$|^model\.vision_tower\."
-)
-"""Tensors that are recomputed, belong to CLIP's text half, or repeat the tower."""
-
-_PROJECTOR: Final = "model.multi_modal_projector."
-_RENAMES: Final = (
-    (re.compile(r"^(model\.)?mm_projector\.0\."), _PROJECTOR + "linear_1."),
-    (re.compile(r"^(model\.)?mm_projector\.2\."), _PROJECTOR + "linear_2."),
-    (re.compile(r"^vision_model\."), "model.vision_tower."),
-    # Transformers 5 writes a tower without a prefix.
-    (re.compile(r"^(?=(embeddings|encoder|pre_layrnorm|post_layernorm)\.)"), "model.vision_tower."),
-    (re.compile(r"^model\.(?!multi_modal_projector\.|vision_tower\.)"), "model.language_model."),
-)
-
-
-def is_original(config: Mapping[str, Any]) -> bool:
-    """Whether a config.json is of the original LLaVA code (``mm_*`` keys and no text_config)."""
-    return "mm_vision_tower" in config or "mm_hidden_size" in config
 
 
 def load_original(
@@ -93,19 +71,15 @@ def load_original(
         UnsupportedError: A LoRA checkpoint quantised or spread over devices.
     """
     folder = checkpoint.folder
-    _refuse_other_models(config, folder)
+    refuse_other_models(config, folder)
     _check_base(checkpoint, base)
-    tower = find_vision_tower(
-        folder,
-        str(config.get("mm_vision_tower")),
-        vision_tower,
-        local_files_only=local_files_only,
-    )
+    tower = find_vision_tower(folder, config, vision_tower, local_files_only=local_files_only)
     llava = llava_config(config, read_json(tower / "config.json"))
-    files = [*shards((base or checkpoint).folder), *shards(tower)]
+    files = [*shards((base or checkpoint).folder), *weight_files(tower)]
     size = measure([file for file in files if file.is_file()], torch.float16)
     check_fits(checkpoint.name, size.weights, size.dtype, placement)
     stored = tensors(folder) if base is None else tensors_with_base(folder, base.folder)
+    placed = _placed(llava, folder, stored, tower, own_tower=brings_tower(config))
     lora = (folder / ADAPTER).is_file()
     if placement.spread and lora:
         raise UnsupportedError(
@@ -114,10 +88,10 @@ def load_original(
             "device_map."
         )
     if placement.spread:
-        model = _spread(llava, _placed(llava, folder, stored, tower), placement, size.dtype)
+        model = _spread(llava, placed, placement, size.dtype)
     else:
         model = _empty(llava, placement)
-        _fill(model, _placed(llava, folder, stored, tower), placement)
+        _fill(model, placed, placement)
         model.to(placement.device)  # the buffers; every parameter is there already
     if lora:
         merge_original(model, folder)
@@ -146,7 +120,8 @@ def _check_base(checkpoint: Checkpoint, base: Checkpoint | None) -> None:
         )
 
 
-def _refuse_other_models(config: Mapping[str, Any], folder: Path) -> None:
+def refuse_other_models(config: Mapping[str, Any], folder: Path) -> None:
+    """Refuse checkpoints of the original code that are no LLaVA-1.5 on Llama."""
     kind = str(config.get("model_type"))
     if kind not in ("llava", "llava_llama"):
         raise CheckpointError(
@@ -167,7 +142,8 @@ def llava_config(config: Mapping[str, Any], tower: Mapping[str, Any]) -> LlavaCo
         config: The checkpoint's config.json.
         tower: The tower's config.json, of CLIP or of its vision half.
     """
-    text = {key: config[key] for key in LlamaConfig().to_dict() if key in config}
+    known = {*LlamaConfig().to_dict(), "rope_theta", "rope_scaling"}  # the last two: older names
+    text = {key: value for key, value in config.items() if key in known}
     for key in ("architectures", "model_type", "transformers_version", "torch_dtype", "dtype"):
         text.pop(key, None)
     vision_config = tower.get("vision_config") or tower
@@ -186,76 +162,87 @@ def llava_config(config: Mapping[str, Any], tower: Mapping[str, Any]) -> LlavaCo
     )
 
 
-def find_vision_tower(
-    folder: Path, name: str, override: str | Path | None, *, local_files_only: bool = False
-) -> Path:
-    """The folder of the CLIP tower: an override, beside the checkpoint, or from the hub.
-
-    Raises:
-        CheckpointError: It is nowhere to be found.
-    """
-    wanted = str(override or name)
-    if override is not None and Path(override).is_dir():
-        return Path(override)
-    short = Path(wanted).name
-    beside = (Path(wanted), folder / short, folder.parent / short, folder.parent / wanted)
-    for candidate in beside:
-        if (candidate / "config.json").is_file():
-            return candidate
-    try:
-        files = [
-            "config.json",
-            "preprocessor_config.json",
-            "*.safetensors",
-            "*.bin",
-            "*.index.json",
-        ]
-        fetched = snapshot_download(wanted, allow_patterns=files, local_files_only=local_files_only)
-        return Path(fetched)
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise CheckpointError(
-            f"The vision tower {wanted!r} of {str(folder)!r} is neither beside the checkpoint nor "
-            "to be had from the hub. Put it there, or say where it is: vision_tower=FOLDER. Where "
-            f"there is a network, fetch it with 'hf download {wanted}'."
-        ) from error
-
-
 def _empty(llava: LlavaConfig, placement: Placement) -> LlavaForConditionalGeneration:
     attention = {"attn_implementation": placement.attention} if placement.attention else {}
     with init_empty_weights(include_buffers=False):
         return LlavaForConditionalGeneration._from_config(llava, **attention)
 
 
-def _placed(llava: LlavaConfig, folder: Path, stored: Tensors, tower: Path) -> Tensors:
+def _placed(
+    llava: LlavaConfig, folder: Path, stored: Tensors, tower: Path, *, own_tower: bool
+) -> Tensors:
     """Every tensor with its place in transformers' model, checked one by one.
+
+    The tower's folder gives what the checkpoint does not bring itself: all of the tower, unless it
+    was trained with the rest.
 
     Raises:
         CheckpointError: A tensor is unexpected, misshapen or missing.
     """
-    with torch.device("meta"):
-        model = LlavaForConditionalGeneration(llava)
-    expected = {name: tuple(value.shape) for name, value in model.named_parameters()}
-    tied = {"lm_head.weight"} if llava.tie_word_embeddings else set()
-    missing = set(expected) - tied
-    for source, found in ((folder, stored), (tower, tensors(tower))):
-        for name, tensor in found:
+    expected = shapes(llava)
+    missing = set(expected)
+    if llava.tie_word_embeddings:
+        missing.discard("lm_head.weight")
+    passed_over: dict[str, torch.Tensor] = {}
+    for name, tensor in stored:
+        if is_ignored(name):
+            continue
+        if in_tower(name) and not own_tower:
+            passed_over[to_transformers(name)] = tensor
+            continue
+        place = place_of(name, tensor, expected, folder)
+        missing.discard(place)
+        yield place, tensor
+    if any(place.startswith(TOWER) for place in missing):
+        for name, tensor in tensors(tower):
             if is_ignored(name):
                 continue
-            place = rename(name)
-            if place not in expected:
-                raise CheckpointError(f"{str(source)!r} has an unexpected tensor {name!r}.")
-            if tuple(tensor.shape) != expected[place]:
-                raise CheckpointError(
-                    f"The tensor {name!r} of {str(source)!r} has the shape {tuple(tensor.shape)}; "
-                    f"its configuration asks for {expected[place]}."
-                )
-            missing.discard(place)
-            yield place, tensor
-    if missing:
-        first = sorted(missing)[0]
+            place = place_of(name, tensor, expected, tower)
+            if place in missing:
+                missing.discard(place)
+                warn_of_tower(folder, passed_over.pop(place, None), tensor)
+                yield place, tensor
+    refuse_missing(missing, expected, folder)
+
+
+def shapes(llava: LlavaConfig) -> dict[str, tuple[int, ...]]:
+    """The shapes of all parameters of transformers' LLaVA of a configuration, by name."""
+    with torch.device("meta"):
+        model = LlavaForConditionalGeneration(llava)
+    return {name: tuple(value.shape) for name, value in model.named_parameters()}
+
+
+def place_of(
+    name: str, tensor: torch.Tensor, expected: Mapping[str, tuple[int, ...]], source: Path
+) -> str:
+    """A tensor's name in transformers' LLaVA.
+
+    Args:
+        name: Its name in the original checkpoint or CLIP.
+        tensor: The tensor.
+        expected: The shapes that the configuration asks for.
+        source: The folder that it is from.
+
+    Raises:
+        CheckpointError: There is no such place, or it has another shape.
+    """
+    place = to_transformers(name)
+    if place not in expected:
+        raise CheckpointError(f"{str(source)!r} has an unexpected tensor {name!r}.")
+    if tuple(tensor.shape) != expected[place]:
         raise CheckpointError(
-            f"{str(folder)!r} lacks {len(missing)} of {len(expected)} tensors, {first!r} among "
-            "them (in transformers' naming). Is the download complete?"
+            f"The tensor {name!r} of {str(source)!r} has the shape {tuple(tensor.shape)}; "
+            f"its configuration asks for {expected[place]}."
+        )
+    return place
+
+
+def refuse_missing(missing: Collection[str], expected: Collection[str], folder: Path) -> None:
+    """Refuse a checkpoint without all of its tensors."""
+    if missing:
+        raise CheckpointError(
+            f"{str(folder)!r} lacks {len(missing)} of {len(expected)} tensors, {min(missing)!r} "
+            "among them (in transformers' naming). Is the download complete?"
         )
 
 
@@ -276,20 +263,6 @@ def _spread(
         None, config=llava, state_dict=dict(placed), **placement.for_transformers(stored)
     )
     return model
-
-
-def is_ignored(name: str) -> bool:
-    """Whether a tensor of the original layout or of CLIP is no weight of transformers' LLaVA."""
-    return _IGNORED.search(name) is not None
-
-
-def rename(name: str) -> str:
-    """A tensor's name in transformers' LLaVA, from its name in the original checkpoint or CLIP."""
-    for pattern, replacement in _RENAMES:
-        name, count = pattern.subn(replacement, name)
-        if count:
-            return name
-    return name
 
 
 def _assign(model: LlavaForConditionalGeneration, name: str, tensor: torch.Tensor) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console
+
+from secondsight.errors import Remark
 
 
 class Output(Console):
@@ -33,9 +35,15 @@ def say(message: str) -> None:
     stderr().print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
+def _say_remark(message: Warning | str, *place: Any, **options: Any) -> None:
+    say(f"Note: {message}")
+
+
 def quiet() -> None:
-    """Keep the libraries' own remarks and progress bars off the terminal."""
+    """Keep the libraries' remarks and progress bars off the terminal; ours are said in a line."""
     warnings.filterwarnings("ignore")
+    warnings.filterwarnings("default", category=Remark)
+    warnings.showwarning = _say_remark
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from transformers.utils import logging
 
