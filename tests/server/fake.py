@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -49,6 +51,40 @@ def evidence_for(generation: Generation, word: str, token: int) -> dict[str, Any
             {"view": view, "probability": 0.75 - place / 4, "top": top}
             for place, view in enumerate(views)
         ],
+    }
+
+
+def attention_for(generation: Generation) -> dict[str, Any]:
+    """Maps of 2 x 3 patches, of two layers and two heads, for every word."""
+    tokens = words_of(generation)
+    names = [view.name for view in generation.method.views(generation.sample)]
+
+    def maps(kinds: int) -> dict[str, Any]:
+        values = bytes(range(6)) * kinds * len(tokens)
+        return {
+            "shape": [kinds, len(tokens), 6],
+            "peaks": [0.5] * kinds * len(tokens),
+            "uint8_base64": base64.b64encode(values).decode(),
+        }
+
+    pixel = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
+    return {
+        "tokens": [{"id": n, "text": word} for n, word in enumerate(tokens)],
+        "attention": [
+            {
+                "view": name,
+                "grid": [2, 3],
+                "mean": [[0.1 * n] * 6 for n in range(len(tokens))],
+                "layers": maps(2),
+                "heads": {"0": maps(2), "1": maps(2)},
+            }
+            for name in names
+        ],
+        "views": [
+            {"view": name, "drawn": None if place == 0 else "x", "images": [{"uri": pixel}]}
+            for place, name in enumerate(names)
+        ],
+        "notes": [],
     }
 
 
@@ -161,7 +197,9 @@ class FakeBackend:
         return Ended(answer, PROMPT_TOKENS + images, images)
 
     def trace(self, generation: Generation, layers: str, *, attentions: bool, wanted: str) -> str:
-        return "<html>" if wanted == "html" else f'{{"layers": "{layers}"}}'
+        if wanted != "attention":
+            return "<html>" if wanted == "html" else f'{{"layers": "{layers}"}}'
+        return json.dumps(attention_for(generation))
 
     def load(self) -> Load:
         return Load(running=len(self._jobs))

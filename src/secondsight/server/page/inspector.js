@@ -19,6 +19,7 @@ export function inspect(answer, index) {
   word.classList.add("on");
   byId("inspector").hidden = false;
   byId("detail").replaceChildren(...(piece.tokens.length ? piece.tokens.flatMap((token) => facts(answer, token)) : without(answer, piece)));
+  if (innerWidth <= 800) word.scrollIntoView({ block: "nearest" });  // the sheet must not cover it
   byId("spoken").textContent = piece.tokens.map(spoken).join(" ");
 }
 
