@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from secondsight import ImageError, MethodError, Sample
 from secondsight.views import (
     TRANSFORMS,
-    DisturbedInstruction,
+    Disturbed,
     NoImage,
     Noised,
     Original,
@@ -159,11 +159,10 @@ def test_noised_is_a_filter_with_its_draw_fixed(sample: Sample) -> None:
     assert noised.drawn == "diffusion step 500"
 
 
-def test_no_image_and_disturbed_instruction(sample: Sample) -> None:
+def test_no_image_and_a_disturbing_role(sample: Sample) -> None:
     assert NoImage().apply(sample, generator(0)) == Sample(None, "What is it?")
-    assert DisturbedInstruction("You lie.").apply(sample, generator(0)).question == (
-        "You lie. What is it?"
-    )
+    disturbed = Disturbed("You lie.").apply(sample, generator(0))
+    assert (disturbed.role, disturbed.question) == ("You lie.", "What is it?")
 
 
 @pytest.mark.parametrize("view", [Transformed("hflip"), Noised()])

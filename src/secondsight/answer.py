@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 FinishReason = Literal["eos", "length", "stop", "cancelled"]
@@ -24,6 +24,7 @@ class TokenEvidence:
         regular_id: The token that the original view found likeliest.
         regular_text: Its text.
         changed: Whether the final distribution's likeliest token is another one.
+        facts: What else the method decided, by name: the layer, the heads, the image tokens.
     """
 
     id: int
@@ -34,6 +35,7 @@ class TokenEvidence:
     regular_id: int
     regular_text: str
     changed: bool
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

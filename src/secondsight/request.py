@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from secondsight.images import Images
 from secondsight.methods import Method, create
 from secondsight.sample import Sample
 from secondsight.settings import Settings
@@ -22,6 +23,8 @@ class Request:
             depend on it.
         share_views: Whether what the views draw (RITUAL's transform, VCD's noise) depends on the
             images alone, so that all questions on them share the views.
+        views: What the views after the original see, where the method is not to make them itself:
+            an image for each, or a whole sample.
 
     Raises:
         UserError: The method or the schedule does not exist.
@@ -33,6 +36,7 @@ class Request:
     evidence: bool = False
     schedule: str = "auto"
     share_views: bool = False
+    views: tuple[Images | Sample, ...] = ()
 
     @property
     def decoding(self) -> Method:

@@ -38,6 +38,8 @@ class Sample:
         history: Earlier turns of the conversation, each with its answer.
         system: Text before the first turn instead of the conversation template's own; None to
             leave it as it is.
+        role: Who a view tells the model to be: stands in the place of the system text, or before
+            the question in families that have none.
         places: For each image the turn that shows it, counted from 0, the question being the
             last; empty where the first turn shows them all.
         pixel_filter: Applied to the normalised pixel values (float32, any shape) by the model's
@@ -56,6 +58,7 @@ class Sample:
     system: str | None = None
     places: tuple[int, ...] = ()
     pixel_filter: Callable[[torch.Tensor], torch.Tensor] | None = None
+    role: str | None = None
     drawn: str | None = field(default=None, compare=False)
     reply: str | None = field(default=None, compare=False)
 

@@ -13,6 +13,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from secondsight.errors import ImageError, MethodError, nearest
+from secondsight.relevance import relevant_part
 from secondsight.sample import Sample
 
 
@@ -216,17 +217,45 @@ class NoImage:
 
 
 @dataclass(frozen=True)
-class DisturbedInstruction:
-    """The question behind a misleading role, as in instruction contrast (arXiv 2403.18715).
+class Disturbed:
+    """The same question in a disturbing role, as in instruction contrast (arXiv 2403.18715).
 
     Attributes:
-        prefix: Written before the question.
+        role: Who the model is told to be; see `Sample.role`.
     """
 
-    prefix: str = "You are a confused object detector."
-    name: str = "disturbed instruction"
+    role: str
+    name: str = "disturbed"
     draws: ClassVar[bool] = False
 
     def apply(self, sample: Sample, generator: torch.Generator) -> Sample:
-        """Put the prefix before the question."""
-        return replace(sample, question=f"{self.prefix} {sample.question}")
+        """Tell the model the role."""
+        return replace(sample, role=self.role, drawn=self.role)
+
+
+@dataclass(frozen=True)
+class Relevant:
+    """The image with all but what the question is about blackened, as in AGLA (arXiv 2406.12718).
+
+    Attributes:
+        relevance: What finds the parts that matter; see `secondsight.relevance`.
+        matcher: The image-text matching model behind ``blip``.
+    """
+
+    relevance: str
+    matcher: str
+    name: str = "relevant part"
+    draws: ClassVar[bool] = False
+
+    def apply(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """Find the parts, and blacken the others.
+
+        Raises:
+            ImageError: The sample has no image.
+            CheckpointError: The matching model cannot be loaded.
+        """
+        shown = [
+            relevant_part(image, sample.question, self.relevance, self.matcher)
+            for image in _needed(sample)
+        ]
+        return sample.showing(shown)

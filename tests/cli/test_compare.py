@@ -11,6 +11,11 @@ from secondsight.cli.compare import chosen_methods, marked
 SHORT = ("--max-new-tokens", 6)
 
 
+def unasked() -> list[str]:
+    """Every method that needs no other model."""
+    return [name for name in methods.names() if not methods.get(name).helper]
+
+
 def answer(text: str) -> Answer:
     return Answer(text, (), "eos", {"encode": 0.1, "generate": 0.2}, {})
 
@@ -38,7 +43,7 @@ def test_all_methods_and_controls_by_default(run, tiny_llava, image_files) -> No
     [path] = image_files(1)
     result = run("compare", path, "-m", tiny_llava, "-q", "Why?", "--json", *SHORT)
     record = json.loads(result.out)
-    assert [one["method"] for one in record["answers"]] == methods.names()
+    assert [one["method"] for one in record["answers"]] == unasked()
     assert [one["method"] for one in record["answers"] if one["control"]] == methods.controls()
     assert record["question"] == "Why?"
     regular = record["answers"][0]
@@ -65,8 +70,9 @@ def test_which_methods() -> None:
     def specs(text: str | None, controls: bool) -> list[str]:
         return [method.spec for method in chosen_methods(text, controls)]
 
-    assert specs(None, True) == methods.names()
-    assert specs(None, False) == [n for n in methods.names() if n not in methods.controls()]
+    assert specs(None, True) == unasked()
+    assert specs(None, False) == [name for name in unasked() if name not in methods.controls()]
+    assert specs("agla", False) == ["regular", "agla"]
     assert specs("vcd, ritual:beta=0.2,alpha=2", False) == [
         "regular",
         "vcd",

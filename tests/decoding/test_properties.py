@@ -25,7 +25,7 @@ QUESTIONS = (
     "What colour is the small bicycle?",
 )
 SIZES = ((60, 40), (13, 97), (42, 42), (200, 30))
-ANY = ("regular", "m3id", "apc", "m3id:variant=paper,alpha=0.6", "identity")
+ANY = ("regular", "m3id", "apc", "m3id:gate=0.6", "identity")
 WITH_PICTURE = (*ANY, "ritual", "vcd", "ritual+vcd", "ritual+m3id", "ritual:beta=0.001")
 
 light = settings(

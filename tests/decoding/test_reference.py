@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 from transformers import LogitsProcessor, LogitsProcessorList
 
 import secondsight
+from reference import JUDGED
 from secondsight.decoding import SCHEDULES
 from secondsight.decoding.collate import join, padding_id
 from secondsight.methods import create
@@ -33,6 +34,16 @@ def keep(scores: np.ndarray, original: np.ndarray, beta: float) -> np.ndarray:
 def log_softmax(x: np.ndarray) -> np.ndarray:
     x = x - x.max()
     return x - np.log(np.exp(x).sum())
+
+
+def lcd(v: list[np.ndarray], alpha: float, beta: float, entropy: bool) -> np.ndarray:
+    seen, blind = log_softmax(v[0]), log_softmax(v[1])
+    weight = alpha / -(np.exp(blind) * blind).sum() if entropy else alpha
+    return log_softmax(keep((1 + weight) * seen - weight * blind, v[0], beta))
+
+
+def official_agla(v: list[np.ndarray], t: int) -> np.ndarray:
+    return keep(v[0] + 2 * (v[0] if t else v[1]), v[0], 0.5)
 
 
 def m3id(v: list[np.ndarray], t: int, decay: float) -> np.ndarray:
@@ -69,7 +80,14 @@ METHODS: dict[str, tuple[str, Formula]] = {
     "m3id": ("t", lambda v, t: keep(m3id(v, t, 0.02), v[0], 0.1)),
     "m3id:decay=0.4,beta=0.01": ("t", lambda v, t: keep(m3id(v, t, 0.4), v[0], 0.01)),
     "m3id:variant=paper": ("t", lambda v, t: m3id_paper(v, t, 0.02, 0.3)),
-    "m3id:variant=paper,decay=0.5,alpha=0.9": ("t", lambda v, t: m3id_paper(v, t, 0.5, 0.9)),
+    "m3id:decay=0.5,gate=0.9": ("t", lambda v, t: m3id_paper(v, t, 0.5, 0.9)),
+    "icd": ("r", lambda v, t: keep(2 * v[0] - v[1], v[0], 0.1)),
+    "icd:alpha=0.5,beta=0.01": ("r", lambda v, t: keep(1.5 * v[0] - 0.5 * v[1], v[0], 0.01)),
+    "lcd": ("t", lambda v, t: lcd(v, 2, 0.1, True)),
+    "lcd:alpha=0.3,entropy=false,beta=0.01": ("t", lambda v, t: lcd(v, 0.3, 0.01, False)),
+    "agla": ("+", lambda v, t: keep(v[0] + 2 * v[1], v[0], 0.5)),
+    "agla:alpha=1,beta=0.01": ("+", lambda v, t: keep(v[0] + v[1], v[0], 0.01)),
+    "agla:official=true": ("+", official_agla),
     "ritual+vcd": ("+-", lambda v, t: keep(v[0] + 3 * v[1] + (v[0] - v[2]), v[0], 0.1)),
     "ritual+m3id": ("+t", lambda v, t: keep(ritual_m3id(v, t, 0.02), v[0], 0.1)),
     "ritual+m3id:decay=0.3": ("+t", lambda v, t: keep(ritual_m3id(v, t, 0.3), v[0], 0.1)),
@@ -95,6 +113,10 @@ class World:
                 for one in original
             ],
             "t": [model.encode(None, q) for q in QUESTIONS],
+            "r": [
+                model.encode_sample(secondsight.Sample(p, q, role="You are a dog."))
+                for p, q in zip(pictures, QUESTIONS, strict=True)
+            ],
         }
         self._slow: dict[tuple[str, int, tuple[int, ...]], np.ndarray] = {}
 
@@ -182,7 +204,7 @@ def test_every_registered_method_is_compared() -> None:
         for name in secondsight.methods.names()
         if secondsight.methods.get(name).__module__.startswith("secondsight.")
     }
-    assert ours == shipped
+    assert ours | JUDGED == shipped
     for spec, (views, _) in METHODS.items():
         assert len(views) == len(create(spec).views(secondsight.Sample(None, "?"))) - 1
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from secondsight.decoding.sharing import KeysValues, PrefixCache
+from secondsight.decoding.sharing import Beginning, PrefixCache
 
 
-def prefix(values: int) -> KeysValues:
+def prefix(values: int, **shown: torch.Tensor) -> Beginning:
     """Keys and values of two layers, 16 bytes per value."""
-    return [(torch.zeros(1, 1, values, 1), torch.zeros(1, 1, values, 1)) for _ in range(2)]
+    layers = [(torch.zeros(1, 1, values, 1), torch.zeros(1, 1, values, 1)) for _ in range(2)]
+    return Beginning(layers, dict(enumerate(shown.values())))
 
 
 def test_the_ones_used_longest_ago_are_forgotten() -> None:
@@ -27,8 +28,9 @@ def test_one_that_is_too_large_is_not_kept() -> None:
     cache = PrefixCache(capacity=16 * 5)
     cache.put("small", prefix(5))
     cache.put("large", prefix(6))
+    cache.put("large with states", prefix(5, image=torch.zeros(2, 8)))
     assert "small" in cache
-    assert "large" not in cache
+    assert len(cache) == 1
 
 
 def test_put_again_counts_once() -> None:

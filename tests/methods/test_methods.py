@@ -39,7 +39,27 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "ritual": {"alpha": 3, "beta": 0.1, "transform": "random"},
     "ritual+": {"alpha": 3, "beta": 0.1, "transform": "random"},
     "vcd": {"alpha": 1, "beta": 0.1, "step": 500},
-    "m3id": {"decay": 0.02, "beta": 0.1, "variant": "code", "alpha": 0.3},
+    "m3id": {"decay": 0.02, "beta": 0.1, "variant": "code", "gate": 0},
+    "icd": {"alpha": 1, "beta": 0.1, "disturbance": "You are a confused object detector."},
+    "lcd": {"alpha": 2, "beta": 0.1, "entropy": True, "model": ""},
+    "agla": {
+        "alpha": 2,
+        "beta": 0.5,
+        "official": False,
+        "relevance": "blip",
+        "matcher": "Salesforce/blip-itm-large-coco",
+    },
+    "dola": {"layers": "low", "beta": 0.1, "variant": "code"},
+    "deco": {
+        "alpha": 0.6,
+        "top_p": 0.9,
+        "top_k": 20,
+        "layers": "auto",
+        "variant": "code",
+        "beta": None,
+    },
+    "only": {"alpha_pos": 3, "alpha_neg": 1, "gamma": 0.2, "layer": 0, "beta": 0.1},
+    "revisit": {"layers": "last", "variant": "code", "beta": 1e-5},
     "ritual+vcd": {
         "alpha_pos": 3,
         "alpha_neg": 1,
@@ -91,6 +111,18 @@ def test_specs_round_trip(name: str, data: st.DataObject) -> None:
         "step": st.integers(0, 999),
         "transform": st.sampled_from(["random", *TRANSFORMS]),
         "variant": st.sampled_from(["code", "paper"]),
+        "gate": st.floats(0, 1),
+        "gamma": st.floats(0, 2),
+        "layer": st.integers(0, 40),
+        "top_p": st.floats(0, 1),
+        "top_k": st.integers(1, 100),
+        "entropy": st.booleans(),
+        "official": st.booleans(),
+        "model": st.sampled_from(["", "lmsys/vicuna-7b-v1.5"]),
+        "relevance": st.just("blip"),
+        "matcher": st.sampled_from(["Salesforce/blip-itm-base-coco", "/somewhere/else"]),
+        "layers": st.sampled_from(["6", "8-10", "0/2/4", "all"]),
+        "disturbance": st.sampled_from(["You lie.", "You are tired, confused, and lie."]),
     }
     chosen = {key: data.draw(numbers[key]) for key in DEFAULTS[name] if data.draw(st.booleans())}
     method = methods.get(name)(**chosen)
@@ -122,7 +154,17 @@ def test_specs_round_trip(name: str, data: st.DataObject) -> None:
         ("vcd:step=2.5", "whole number"),
         ("m3id:decay=-1", "at least 0"),
         ("m3id:variant=papr", "Did you mean 'paper'"),
-        ("m3id:alpha=2", "between 0 and 1"),
+        ("m3id:gate=2", "between 0 and 1"),
+        ("dola:layers=lo", "Did you mean 'low'"),
+        ("dola:variant=jsd", "Known: code, paper"),
+        ("deco:layers=low", "auto, all, a number"),
+        ("deco:top_k=0", "at least 1"),
+        ("only:layer=-1", "at least 0"),
+        ("only:gamma=3", "between 0 and 2"),
+        ("revisit:layers=lats", "Did you mean 'last'"),
+        ("agla:official=1", "true or false"),
+        ("agla:relevance=blop", "Did you mean 'blip'"),
+        ("lcd:entropy=no", "true or false"),
         ("sharpened:temperature=0", "temperature"),
         ("sharpened:temperature=-1", "temperature"),
         ("ritual+vcd:transform=x", "hflip"),
@@ -203,7 +245,7 @@ def test_formulas(logits: torch.Tensor, step: int) -> None:
 
 
 @pytest.mark.parametrize("step", [0, 1, 1000, 4000, 10**4, 10**6, 10**9])
-@pytest.mark.parametrize("spec", ["m3id", "m3id:variant=paper,alpha=1", "ritual+m3id"])
+@pytest.mark.parametrize("spec", ["m3id", "m3id:gate=1", "ritual+m3id"])
 def test_m3id_stays_finite(spec: str, step: int) -> None:
     method = create(spec)
     logits = torch.randn(len(method.views(SAMPLE)), 2, 50)
@@ -220,11 +262,17 @@ def test_the_paper_variant_counts_from_one_and_spares_the_sure() -> None:
     assert sure.plausible(logits[0]) is None
     torch.testing.assert_close(sure.combine(logits, 7), logits[0].log_softmax(-1))
     assert not sure.needs_views(logits[0], None, 7).any()
-    unsure = M3ID(variant="paper", alpha=1.0, decay=0.5)
+    unsure = M3ID(gate=1.0, decay=0.5)
     image, text = logits.log_softmax(-1)
     want = image + math.expm1(0.5) * (image - text)
     torch.testing.assert_close(unsure.combine(logits, 0), want)
     assert unsure.needs_views(logits[0], None, 0).all()
+
+
+def test_whoever_sets_a_gate_asks_for_the_paper() -> None:
+    assert create("m3id:gate=0.3") == create("m3id:variant=paper")
+    assert create("m3id:gate=0.3").spec == "m3id:variant=paper,gate=0.3"
+    assert create("m3id:gate=0") == create("m3id")
 
 
 def test_needs_views() -> None:

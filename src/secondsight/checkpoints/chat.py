@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
 from typing import Any, ClassVar, Final
 
 import torch
@@ -60,6 +62,7 @@ class ChatEncoder:
 
     def encode(self, sample: Sample) -> dict[str, Any]:
         """See `Encoder.encode`."""
+        sample = self._in_role(sample)
         if self.single_turn and sample.history:
             raise UnsupportedError(
                 f"{self.family} models answer single questions: they were not trained on "
@@ -108,6 +111,26 @@ class ChatEncoder:
                 f"{error}"
             ) from error
         return inputs
+
+    def _in_role(self, sample: Sample) -> Sample:
+        """A sample whose role stands in the system text, or before the question."""
+        if sample.role is None:
+            return sample
+        if self._takes_system:
+            return replace(sample, system=sample.role, role=None)
+        return replace(sample, question=f"{sample.role} {sample.question}", role=None)
+
+    @cached_property
+    def _takes_system(self) -> bool:
+        """Whether the chat template has a place for a system text."""
+        if self.single_turn or not self.templated:
+            return False
+        probe = Sample(None, "?", system="system text")
+        try:
+            written = self.processor.apply_chat_template(self.conversation(probe), tokenize=False)
+        except (TemplateError, ValueError, TypeError, IndexError, KeyError):
+            return False
+        return "system text" in written
 
     def _check_system(self, conversation: list[dict[str, Any]]) -> None:
         """Refuse a system text that the chat template would leave out without a word."""

@@ -59,7 +59,8 @@ class LlavaEncoder:
     def prompt(self, sample: Sample) -> Prompt:
         """The sample's prompt, a slot per image; without one, the same text without the slot."""
         turns = [*sample.history, Turn(sample.question)]
-        prompt = self.template.render(turns, images=_slots(sample), system=sample.system)
+        system = sample.system if sample.role is None else sample.role
+        prompt = self.template.render(turns, images=_slots(sample), system=system)
         if sample.images:
             return prompt
         return Prompt(tuple(part for part in prompt.parts if part is not Mark.IMAGE))

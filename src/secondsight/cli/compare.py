@@ -146,7 +146,11 @@ def chosen_methods(text: str | None, controls: bool) -> list[Method]:
     """
     from secondsight import methods
 
-    known = [name for name in methods.names() if controls or name not in methods.controls()]
+    known = [
+        name
+        for name in methods.names()
+        if (controls or name not in methods.controls()) and not methods.get(name).helper
+    ]
     specs = known if text is None else [REGULAR, *methods.split(text)]
     if controls and text is not None:
         specs += methods.controls()

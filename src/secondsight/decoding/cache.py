@@ -145,6 +145,11 @@ class SlotCache(Cache):
     def _live(self) -> list[Any]:
         return [layer for layer in self.layers if layer.is_initialized]
 
+    def seen(self, layer: int, rows: RowIndex, slots: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of one layer, each of shape (rows, heads, slots, head size)."""
+        kept: Any = self.layers[layer]
+        return kept.keys[rows, :, slots], kept.values[rows, :, slots]
+
     def copy_out(self, row: int, slots: slice) -> KeysValues:
         """Copies of one row's keys and values in some slots, layer by layer."""
         return [

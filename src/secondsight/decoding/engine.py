@@ -245,6 +245,7 @@ class Engine:
                         scoring.limits(place),
                         scores[place],
                         tokens[place],
+                        scoring.facts(place),
                     )
                 )
 

@@ -19,6 +19,7 @@ from transformers.generation.streamers import BaseStreamer
 from secondsight.answer import FinishReason
 from secondsight.decoding.collate import ModelInputs
 from secondsight.decoding.engine import Engine
+from secondsight.decoding.exits import exits_of
 from secondsight.decoding.record import Record
 from secondsight.decoding.requests import refuse_unsupported
 from secondsight.decoding.rows import OWN_INPUTS, Prompt, constants_of, prompts_of
@@ -104,10 +105,9 @@ def decode(
         together=together,
     )
     check_schedule(schedule)
+    exits, constants = exits_of(model, chosen, input_ids), constants_of(original)
     for rows in zip(*by_view, strict=True):
-        prepared = Prepared(
-            chosen, rows, lambda: sampler, schedule, constants=constants_of(original)
-        )
+        prepared = Prepared(chosen, rows, lambda: sampler, schedule, constants, exits)
         engine.add(prepared, observer=observer)
     while not sampler.finished:
         for update in engine.step():

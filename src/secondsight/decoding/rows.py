@@ -18,9 +18,12 @@ import torch
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
+from secondsight.decoding.altered import Attended
 from secondsight.decoding.cache import RowIndex, SlotCache, Window, takes_masks
 from secondsight.decoding.collate import TOKEN_ALIGNED, ModelInputs, join
-from secondsight.decoding.sharing import Prefix, PrefixCache
+from secondsight.decoding.recording import RowExits, Span, taking
+from secondsight.decoding.sharing import Beginning, Prefix, PrefixCache
+from secondsight.decoding.stack import stack_of
 from secondsight.decoding.transformers5 import (
     CACHE,
     encode_images,
@@ -28,6 +31,7 @@ from secondsight.decoding.transformers5 import (
     next_token_types,
     prompt_positions,
 )
+from secondsight.layout import prompt_layout
 
 _STATE: Final = (*TOKEN_ALIGNED, "position_ids")
 """Inputs with one value per token, which the pool keeps for its rows."""
@@ -76,6 +80,7 @@ class Row:
         end: The slot after its prompt.
         cached: The slot after the last one that the model has read; 0 when it has read nothing.
         gapped: Whether there are masked positions within its prompt.
+        exits: Its early exits, if it has any.
     """
 
     prompt: Prompt
@@ -85,6 +90,7 @@ class Row:
     end: int = 0
     cached: int = 0
     gapped: bool = False
+    exits: RowExits | None = None
 
     @property
     def unread(self) -> bool:
@@ -92,9 +98,23 @@ class Row:
         return self.cached == 0
 
     @property
+    def prefix(self) -> Prefix | None:
+        """The beginning that others may share: those that keep the same of it."""
+        shared = self.prompt.prefix
+        if shared is None or self.exits is None or not self.exits.needs.images:
+            return shared
+        return Prefix((shared.key, self.exits.needs.images), shared.length)
+
+    @property
     def split(self) -> int:
         """The slot after the beginning that others may share."""
         return self.first + (self.prompt.prefix.length if self.prompt.prefix else 0)
+
+    def begin(self, beginning: Beginning) -> None:
+        """Note that a kept beginning was copied in."""
+        self.cached = self.split
+        if self.exits is not None:
+            self.exits.shown = dict(beginning.shown)
 
     def shift(self, by: int) -> None:
         """Move all slots."""
@@ -154,6 +174,8 @@ class Pool:
             length = int((mask.cumsum(dim=-1) > 0).sum())
             row.gapped = int(mask.sum()) < length
             row.first, row.cached = -length, 0
+            if row.exits is not None:
+                row.exits.image = self._image_positions(row.prompt, row.place, length)
             longest = max(longest, length)
         self._make_room(longest, len(bases), len(others), room)
         self._bases = [*bases, *self._bases]
@@ -214,7 +236,7 @@ class Pool:
         for row in rows:  # one that was read, in a step that came to nothing, is read again
             row.cached = min(row.cached, self.head - 1)
         late = [row for row in rows if row.unread]
-        self._read_prefixes([row for row in late if row.prompt.prefix is not None])
+        self._read_prefixes([row for row in late if row.prefix is not None])
         fresh = [row for row in rows if row.unread]
         written = [row for row in fresh if self._wrote_slot(row)]
         if written:
@@ -235,6 +257,25 @@ class Pool:
                 logits.update(zip(ordered, found, strict=True))
         return torch.stack([logits[row] for row in rows]), output
 
+    def attended(self, rows: Sequence[Row], layer: int) -> Attended:
+        """What the newest tokens of some rows, all of them read, attend to in a layer."""
+        index, start = self._index(rows), min(row.first for row in rows)
+        keys, values = self.cache.seen(layer, index, slice(start, self.head))
+        own = self._state["attention_mask"][index, start : self.head].bool()
+        image = torch.zeros_like(own)
+        for place, row in enumerate(rows):
+            if row.exits is not None:
+                image[place, row.exits.image.to(image.device) + row.first - start] = True
+        return Attended(keys, values, own, image)
+
+    def text(self, row: Row) -> torch.Tensor:
+        """The ids that a row holds, image positions left out, int64 of shape (ids,)."""
+        held = slice(row.first, self.head)
+        kept = self._state["attention_mask"][row.index, held].bool()
+        if row.exits is not None:
+            kept[row.exits.image.to(kept.device)] = False
+        return self._state["input_ids"][row.index, held][kept]
+
     def export(self, rows: Sequence[Row], start: int) -> Any:
         """Neighbouring rows as transformers' own cache, from a slot to the last that was read."""
         index = self._index(rows)
@@ -251,25 +292,27 @@ class Pool:
         """
         leaders: dict[Prefix, Row] = {}
         for row in rows:
-            prefix = row.prompt.prefix
+            prefix = row.prefix
             assert prefix is not None
             known = self._kept.get(prefix.key) if self._kept is not None else None
             if known is not None:
-                self.cache.copy_in(row.index, slice(row.first, row.split), known)
-                row.cached = row.split
+                self.cache.copy_in(row.index, slice(row.first, row.split), known.keys_values)
+                row.begin(known)
             else:
                 leaders.setdefault(prefix, row)
         reading = sorted(leaders.values(), key=lambda row: row.index)
         if reading:
             self._forward(reading, {}, [row.split for row in reading])
         for prefix, leader in leaders.items():
-            followers = [row for row in rows if row.unread and row.prompt.prefix == prefix]
+            followers = [row for row in rows if row.unread and row.prefix == prefix]
             if not followers and self._kept is None:
                 continue
-            found = self.cache.copy_out(leader.index, slice(leader.first, leader.split))
+            slots = slice(leader.first, leader.split)
+            shown = dict(leader.exits.shown) if leader.exits is not None else {}
+            found = Beginning(self.cache.copy_out(leader.index, slots), shown)
             for row in followers:
-                self.cache.copy_in(row.index, slice(row.first, row.split), found)
-                row.cached = row.split
+                self.cache.copy_in(row.index, slice(row.first, row.split), found.keys_values)
+                row.begin(found)
             if self._kept is not None:
                 self._kept.put(prefix.key, found)
 
@@ -321,12 +364,19 @@ class Pool:
         if mask is not None and ready and stop == offset + 1:
             # One token sees all that is no padding; transformers takes 0.5 ms to find that out.
             inputs["attention_mask"] = mask[:, None, None].bool()
-        output = self.model(**inputs, return_dict=True)
+        reads = stops or [self.head] * len(rows)
+        exits = [row.exits for row in rows]
+        with taking(
+            self.model, exits, _spans(rows, begins, reads, offset), last=stops is None
+        ) as passed:
+            output = self.model(**inputs, return_dict=True)
         self.forwards += 1
-        for row, read in zip(rows, stops or itertools.repeat(self.head), strict=False):
+        for row, read in zip(rows, reads, strict=True):
             row.cached = read
-        logits = output.logits[:, -1].to(torch.float32, copy=True)
-        return logits.to(self.model.device), output
+        logits = output.logits[:, -1].to(torch.float32, copy=True).to(self.model.device)
+        if passed is not None and not (stack := stack_of(self.model)).checked:
+            stack.check(passed.states[stack.depth], logits)
+        return logits, output
 
     def _fresh(self, begins: Sequence[int], offset: int, stop: int) -> torch.Tensor | None:
         """Which slots of the pass are new to each row; None where that is all or harmless."""
@@ -452,6 +502,11 @@ class Pool:
         state["position_ids"] = prompt_positions(self.model, prompt.inputs)
         return state
 
+    def _image_positions(self, prompt: Prompt, place: int, length: int) -> torch.Tensor:
+        """Where the image is in the last so many ids of a prompt."""
+        slot = getattr(self.model.config, "image_token_id", None)
+        return prompt_layout(prompt.inputs["input_ids"][place, -length:], slot).image_positions
+
     def _write_prompt(self, row: Row, state: Mapping[str, torch.Tensor]) -> None:
         for key in (*state, *(key for key in self._state if key not in state)):
             values = state.get(key)
@@ -463,6 +518,37 @@ class Pool:
             kept.fill_(self._pad_id if key == "input_ids" else 0)
             if values is not None:
                 kept[..., row.first : row.end] = values[..., row.place, row.first - row.end :]
+
+
+@dataclass(frozen=True)
+class PoolRows:
+    """Some rows of a pool, all of them read, for their early exits; see `Cached`.
+
+    Attributes:
+        pool: The pool.
+        rows: The rows.
+    """
+
+    pool: Pool
+    rows: Sequence[Row]
+
+    def attended(self, layer: int) -> Attended:
+        """See `Cached.attended`."""
+        return self.pool.attended(self.rows, layer)
+
+    def texts(self) -> list[torch.Tensor]:
+        """See `Cached.texts`."""
+        return [self.pool.text(row) for row in self.rows]
+
+
+def _spans(
+    rows: Sequence[Row], begins: Sequence[int], stops: Sequence[int], offset: int
+) -> list[Span]:
+    """What a pass from a slot on reads of some rows."""
+    return [
+        Span(row.first - offset, range(begin - row.first, stop - row.first))
+        for row, begin, stop in zip(rows, begins, stops, strict=True)
+    ]
 
 
 def constants_of(inputs: ModelInputs) -> dict[str, Any]:
@@ -495,4 +581,4 @@ def prompts_of(inputs: ModelInputs | Sequence[ModelInputs]) -> list[Prompt]:
     ]
 
 
-__all__ = ["Pool", "Prompt", "Row", "constants_of", "prompts_of"]
+__all__ = ["Pool", "PoolRows", "Prompt", "Row", "constants_of", "prompts_of"]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from collections.abc import Sequence as Many
-from typing import Final
+from typing import Any, Final, cast
 
 import torch
 from transformers.utils import ModelOutput
 
-from secondsight.decoding.rows import Pool, Row
+from secondsight.decoding.exits import read_exits
+from secondsight.decoding.rows import Pool, PoolRows, Row
 from secondsight.decoding.schedule import Schedules
 from secondsight.decoding.sequence import Sequence
 from secondsight.decoding.soundness import unsound
+from secondsight.methods.base import Method
+from secondsight.methods.exits import Early, ReadsExits
 
 _NEVER: Final = float("-inf")
 _LEAST: Final = torch.finfo(torch.float32).min
@@ -50,6 +53,7 @@ class Scoring:
         self.sequences = sequences
         self._pool = pool
         self._others: dict[int, torch.Tensor] = {}
+        self._needing: set[int] = set()
         riding = [
             place
             for place, one in enumerate(sequences)
@@ -103,11 +107,11 @@ class Scoring:
         return self.plausible[place] if limited and self.plausible is not None else None
 
     def _read_where_it_matters(self, schedules: Schedules) -> None:
-        several = [place for place, one in enumerate(self.sequences) if len(one.rows) > 1]
+        optional = [place for place, one in enumerate(self.sequences) if one.optional]
         asked = [
-            place for place in several if not schedules.reads_everything(self.sequences[place])
+            place for place in optional if not schedules.reads_everything(self.sequences[place])
         ]
-        needing = set(several) - set(asked)
+        needing = set(optional) - set(asked)
         for places in self._alike(asked, lambda one: (one.method, len(one.ids))):
             one = self.sequences[places[0]]
             limited = self.plausible is not None and self._limited[places[0]]
@@ -117,8 +121,9 @@ class Scoring:
         schedules.saw(self.sequences, needing)
         self.read_views(sorted(needing))
 
-    def read_views(self, places: Iterable[int]) -> None:
+    def read_views(self, places: Many[int]) -> None:
         """Read the views beyond the base of some sequences, unless that has been done."""
+        self._needing.update(places)
         missing = [
             place
             for place in places
@@ -133,21 +138,45 @@ class Scoring:
         return torch.cat([base, self._others[place]]) if place in self._others else base
 
     def combined(self) -> torch.Tensor:
-        """Scores before plausibility; the base's logits where no other view can matter."""
+        """Scores before plausibility, of the base's logits alone where nothing else can matter."""
         combined = self.base.clone()
         known = [
             place
             for place, one in enumerate(self.sequences)
-            if len(one.rows) == 1 or place in self._others
+            if not one.optional or place in self._needing or place in self._others
         ]
         for places in self._alike(known, lambda one: (one.method, len(one.ids), len(one.rows))):
+            combined[places] = self._combined(places, self.base[places])
+        rest = [place for place in range(len(self.sequences)) if place not in set(known)]
+        for places in self._alike(rest, lambda one: (one.method, len(one.ids))):
             one = self.sequences[places[0]]
-            logits = self.base[places].unsqueeze(0)
-            if places[0] in self._others:
-                others = [self._others[place] for place in places]
-                logits = torch.cat([logits, torch.stack(others, dim=1)])
-            combined[places] = one.method.combine(logits, len(one.ids))
+            if type(one.method).alone is not Method.alone:
+                combined[places] = one.method.alone(self.base[places], len(one.ids))
         return combined
+
+    def _combined(self, places: Many[int], base: torch.Tensor) -> torch.Tensor:
+        """What the method of some sequences makes of base logits and all else that was read."""
+        one = self.sequences[places[0]]
+        logits = base.unsqueeze(0)
+        if len(one.rows) > 1:
+            others = [self._others[place] for place in places]
+            logits = torch.cat([logits, torch.stack(others, dim=1)])
+        if one.prepared.exits is None:
+            return one.method.combine(logits, len(one.ids))
+        method = cast(ReadsExits, one.method)
+        return method.combine(logits, len(one.ids), early=self._early(places))
+
+    def _early(self, places: Many[int]) -> Early:
+        """What the exits of some sequences of one method say."""
+        rows = [self.sequences[place].rows[0] for place in places]
+        exits = [row.exits for row in rows if row.exits is not None]
+        return read_exits(self._pool.model, exits, PoolRows(self._pool, rows))
+
+    def facts(self, place: int) -> Mapping[str, Any]:
+        """What the method of a sequence whose views were read decided besides its scores."""
+        one = self.sequences[place]
+        early = None if one.prepared.exits is None else self._early([place])
+        return one.method.facts(self.logits(place).unsqueeze(1), len(one.ids), early=early)
 
     def scores(self, process: Process) -> torch.Tensor:
         """The final scores.
@@ -175,7 +204,10 @@ class Scoring:
         for place in dead:
             fitting = allowed[place : place + 1]
             base = self.base[place : place + 1].masked_fill(~fitting, _NEVER)
-            second = self.sequences[place].method.plausible(base)
+            one = self.sequences[place]
+            if one.prepared.exits is not None:  # which go by the base's distribution
+                combined[place] = self._combined([place], base)[0]
+            second = one.method.plausible(base)
             chance = fitting if second is None else second & fitting
             combined[place : place + 1].masked_fill_(~chance, _NEVER)
         rescored = process(combined)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from secondsight.answer import FinishReason
+from secondsight.decoding.recording import Exits, RowExits
 from secondsight.decoding.rows import Prompt, Row
 from secondsight.decoding.sampling import Sampler
 from secondsight.decoding.step import Observer
@@ -25,6 +26,7 @@ class Prepared:
         sampler: Makes what chooses its tokens, anew at every start.
         schedule: When the views beyond the base are read.
         constants: Inputs of every forward pass that belong to no row.
+        exits: What the method reads of earlier layers, if anything.
     """
 
     method: Method
@@ -32,6 +34,7 @@ class Prepared:
     sampler: Callable[[], Sampler]
     schedule: str = "auto"
     constants: Mapping[str, Any] = field(default_factory=dict)
+    exits: Exits | None = None
 
 
 @dataclass(eq=False)
@@ -64,6 +67,11 @@ class Sequence:
         return self.prepared.method
 
     @property
+    def optional(self) -> bool:
+        """Whether there is anything besides the base's logits that its method may need."""
+        return len(self.rows) > 1 or self.prepared.exits is not None
+
+    @property
     def watched(self) -> bool:
         """Whether every view's logits are asked for at every step."""
         return self.observer is not None or self.sampler.watched
@@ -71,6 +79,8 @@ class Sequence:
     def start(self) -> None:
         """Make its rows, with nothing read or written yet."""
         self.rows = tuple(Row(prompt, place) for prompt, place in self.prepared.views)
+        exits = self.prepared.exits
+        self.rows[0].exits = None if exits is None else RowExits(exits.exits, exits.needs)
 
     def restart(self) -> None:
         """Forget what was written: with the same seed it is written again."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,8 +31,27 @@ class Prefix:
     length: int
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """What is kept of the beginning of a prompt.
+
+    Attributes:
+        keys_values: Its keys and values.
+        shown: By layer, hidden states at its image positions, where an early exit reads them.
+    """
+
+    keys_values: KeysValues
+    shown: Mapping[int, torch.Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        cached = sum(tensor.nbytes for layer in self.keys_values for tensor in layer)
+        return cached + sum(states.nbytes for states in self.shown.values())
+
+
 class PrefixCache:
-    """Keeps the keys and values of the prefixes that were used last.
+    """Keeps the prefixes that were used last.
 
     Args:
         capacity: The most it may hold, in bytes.
@@ -42,10 +61,10 @@ class PrefixCache:
         self.capacity = capacity
         self.size = 0
         """What it holds now, in bytes."""
-        self._kept: OrderedDict[Hashable, KeysValues] = OrderedDict()
+        self._kept: OrderedDict[Hashable, Beginning] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: Hashable) -> KeysValues | None:
+    def get(self, key: Hashable) -> Beginning | None:
         """A prefix that is kept, or None."""
         with self._lock:
             kept = self._kept.get(key)
@@ -53,9 +72,9 @@ class PrefixCache:
                 self._kept.move_to_end(key)
             return kept
 
-    def put(self, key: Hashable, prefix: KeysValues) -> None:
+    def put(self, key: Hashable, prefix: Beginning) -> None:
         """Keep a prefix, and forget the oldest ones that it leaves no room for."""
-        size = _bytes(prefix)
+        size = prefix.nbytes
         if size > self.capacity:
             return
         with self._lock:
@@ -65,7 +84,7 @@ class PrefixCache:
             self.size += size
             while self.size > self.capacity:
                 _, dropped = self._kept.popitem(last=False)
-                self.size -= _bytes(dropped)
+                self.size -= dropped.nbytes
 
     def clear(self) -> None:
         """Forget everything."""
@@ -91,7 +110,3 @@ class Prefixes:
 
     of: Sequence[Sequence[Prefix | None]]
     kept: PrefixCache
-
-
-def _bytes(prefix: KeysValues) -> int:
-    return sum(tensor.nbytes for layer in prefix for tensor in layer)

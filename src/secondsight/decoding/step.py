@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 
@@ -20,6 +21,7 @@ class Step:
         scores: The final scores, after logits processors and warpers, float32 of shape
             (vocabulary,).
         token: The chosen id.
+        facts: What else the method decided, by name.
     """
 
     index: int
@@ -28,6 +30,7 @@ class Step:
     plausible: torch.Tensor | None
     scores: torch.Tensor
     token: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Observer(Protocol):

@@ -7,7 +7,8 @@ that renames one is met by a test with that name and not by wrong tokens.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -100,6 +101,17 @@ def attention_implementation(config: PreTrainedConfig) -> str | None:
     return config._attn_implementation
 
 
+@contextmanager
+def attention_through(config: PreTrainedConfig, name: str) -> Iterator[None]:
+    """Let the modules with a configuration attend by another registered function for a while."""
+    before = config._attn_implementation
+    config._attn_implementation = name
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+
+
 def masks_pay(config: PreTrainedConfig, device: torch.device) -> bool:
     """Whether one token is read faster with a mask, even one that hides nothing.
 
@@ -121,6 +133,11 @@ _TOKENIZERS: WeakKeyDictionary[PreTrainedModel, PreTrainedTokenizerBase] = WeakK
 def remember_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Note a model's tokenizer, which `generate` keeps from callables, while the model lives."""
     _TOKENIZERS[model] = tokenizer
+
+
+def known_tokenizer(model: PreTrainedModel) -> PreTrainedTokenizerBase | None:
+    """The tokenizer that was noted for a model; None where none was."""
+    return _TOKENIZERS.get(model)
 
 
 def tokenizer_of(model: PreTrainedModel) -> PreTrainedTokenizerBase:

@@ -41,5 +41,6 @@ class EvidenceRecorder:
                 regular_id=regular,
                 regular_text=self._tokenizer.decode([regular]),
                 changed=int(step.scores.argmax()) != regular,
+                facts=step.facts,
             )
         )

@@ -178,6 +178,7 @@ class Model:
         history: Sequence[Turn] = (),
         schedule: str = "auto",
         share_views: bool = False,
+        views: Sequence[Images | Sample] = (),
         **settings: Unpack[SettingsOptions],
     ) -> Answer:
         """Answer a question about an image.
@@ -192,6 +193,8 @@ class Model:
             schedule: When the views are read; the answer does not depend on it.
             share_views: Whether what the views draw (RITUAL's transform, VCD's noise) depends on
                 the image alone, so that all questions on it share the views.
+            views: What the views after the original see, where the method is not to make them
+                itself: an image for each (AGLA's masked one, say), or a whole `Sample`.
             **settings: The fields of `Settings`: ``max_new_tokens``, ``temperature``, ``top_p``,
                 ``top_k``, ``repetition_penalty``, ``stop``, ``seed``.
 
@@ -202,7 +205,9 @@ class Model:
             UserError: Something given cannot be used; the message says what to do.
         """
         sample = Sample(image, question, history=tuple(history))
-        request = Request(sample, method, settings_from(settings), evidence, schedule, share_views)
+        chosen = settings_from(settings)
+        given = tuple(views)
+        request = Request(sample, method, chosen, evidence, schedule, share_views, given)
         ticket = self.submit(request)
         try:
             return ticket.result()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,12 +16,13 @@ import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from secondsight.decoding.collate import TOKEN_ALIGNED
+from secondsight.decoding.exits import exits_of
 from secondsight.decoding.rows import Prompt, constants_of
 from secondsight.decoding.sampling import OwnSampler, derive_seed, generator
 from secondsight.decoding.schedule import check_schedule
 from secondsight.decoding.sequence import Prepared
 from secondsight.decoding.sharing import Prefix
-from secondsight.errors import UserError
+from secondsight.errors import MethodError, UserError
 from secondsight.inference.backbone import Backbone
 from secondsight.inference.ending import Ending, end_ids
 from secondsight.methods import Method
@@ -103,7 +104,10 @@ def prepare(backbone: Backbone, request: Request, ask: Ask) -> PreparedRequest:
     views = method.views(sample)
     views_seed = derive_seed(settings.seed, sample.digest) if request.share_views else seed
     draws = generator(derive_seed(views_seed, "views"))
-    seen = tuple(view.apply(sample, draws) for view in views)
+    if request.views:
+        seen = (sample, *_given(request, sample, [view.name for view in views[1:]]))
+    else:
+        seen = tuple(view.apply(sample, draws) for view in views)
     inputs = tuple(backbone.encode(one) for one in seen)
     room = backbone.encoder.context_length - max(one["input_ids"].shape[1] for one in inputs)
     longest = min(settings.max_new_tokens, room)
@@ -130,9 +134,28 @@ def prepare(backbone: Backbone, request: Request, ask: Ask) -> PreparedRequest:
         names=tuple(view.name for view in views),
         inputs=inputs,
         generation=generation,
-        prepared=Prepared(method, prompts, sampler, request.schedule, generation.constants),
+        prepared=Prepared(
+            method,
+            prompts,
+            sampler,
+            request.schedule,
+            generation.constants,
+            exits_of(backbone.hf_model, method, base["input_ids"]),
+        ),
         seconds=time.perf_counter() - start,
     )
+
+
+def _given(request: Request, sample: Sample, names: Sequence[str]) -> Iterator[Sample]:
+    """What the views after the original see, as somebody gave it."""
+    if len(request.views) != len(names):
+        raise MethodError(
+            f"{request.decoding.spec} looks at {len(names)} views besides the original "
+            f"({', '.join(names) or 'none'}), and views= holds {len(request.views)}."
+        )
+    for one in request.views:
+        given = one if isinstance(one, Sample) else replace(sample, image=one)
+        yield replace(given.checked().opened(), drawn="given")
 
 
 def _generation(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 
 from secondsight.errors import MethodError, nearest
+from secondsight.methods.exits import Early, Exit
 from secondsight.sample import Sample
 from secondsight.views import Original, View
 
@@ -52,6 +54,9 @@ class Method:
     control: ClassVar[bool] = False
     """Whether it is a control: what a real method must beat."""
 
+    helper: ClassVar[str] = ""
+    """Another model that it needs; such a method is not among those that are tried unasked."""
+
     beta: float | None = plausibility(0.1)
 
     def __post_init__(self) -> None:
@@ -77,8 +82,23 @@ class Method:
         """
         return (Original(),)
 
+    def early_exits(self, depth: int, *, tied: bool = False) -> tuple[Exit, ...]:
+        """What the method reads of earlier layers, while the original view is read.
+
+        Args:
+            depth: How many layers the model's decoder has.
+            tied: Whether the head's weights are the embeddings, so that layer 0 says its input.
+
+        Raises:
+            MethodError: The model has not the layers that were asked for.
+        """
+        return ()
+
     def combine(self, logits: torch.Tensor, step: int) -> torch.Tensor:
         """Combine the views' next-token logits into scores, before plausibility.
+
+        A method with early exits takes what they say as well, by the keyword `early`; see
+        `ReadsExits`.
 
         Args:
             logits: float32 of shape (views, batch, vocabulary), the original view first.
@@ -106,7 +126,7 @@ class Method:
     def needs_views(
         self, logits: torch.Tensor, plausible: torch.Tensor | None, step: int
     ) -> torch.Tensor:
-        """For which samples the views beyond the original can still change the outcome.
+        """For which samples other views, or early exits, can still change the outcome.
 
         Args:
             logits: The original view's logits, float32 of shape (batch, vocabulary).
@@ -119,6 +139,33 @@ class Method:
         if plausible is None:
             return torch.ones(logits.shape[0], dtype=torch.bool, device=logits.device)
         return plausible.sum(dim=-1) > 1
+
+    def alone(self, logits: torch.Tensor, step: int) -> torch.Tensor:
+        """Scores of samples for which `needs_views` said no, before plausibility.
+
+        Args:
+            logits: The original view's logits, float32 of shape (batch, vocabulary).
+            step: How many tokens have been generated, from 0.
+
+        Returns:
+            float32 scores of that shape, whose outcome is that of `combine`.
+        """
+        return logits
+
+    def facts(
+        self, logits: torch.Tensor, step: int, *, early: Early | None = None
+    ) -> Mapping[str, Any]:
+        """What the method decided for one token besides its scores, for the evidence.
+
+        Args:
+            logits: As for `combine`, of one sample.
+            step: How many tokens have been generated, from 0.
+            early: What the method's exits say of it.
+
+        Returns:
+            Plain data by name, ready for JSON.
+        """
+        return {}
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -182,12 +229,12 @@ def parse_value(method: type[Method], name: str, text: str) -> Any:
     default = fields[name].default
     if isinstance(default, str):
         return text
-    if text.lower() == "none" and name == "beta":
-        return None
     if isinstance(default, bool):
         if text.lower() not in ("true", "false"):
             raise MethodError(f"{method.name}: {name} must be true or false, not {text!r}.")
         return text.lower() == "true"
+    if text.lower() == "none" and name == "beta":
+        return None
     try:
         return int(text) if isinstance(default, int) else float(text)
     except ValueError:

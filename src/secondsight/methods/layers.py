@@ -63,3 +63,13 @@ def _numbers(method: str, text: str, words: Sequence[str]) -> tuple[int, ...]:
             )
         found += range(int(first), int(last or first) + 1)
     return tuple(dict.fromkeys(found))
+
+
+def even_layers(depth: int, *, tied: bool) -> list[int]:
+    """The even layers below the last, from the embeddings on.
+
+    Args:
+        depth: How many layers there are; counted as hidden states, the last is `depth`.
+        tied: Whether the head's weights are the embeddings; layer 0 would then say its input.
+    """
+    return list(range(2 if tied else 0, depth, 2))

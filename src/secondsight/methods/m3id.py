@@ -8,8 +8,8 @@ from typing import ClassVar, Final
 
 import torch
 
-from secondsight.errors import MethodError, nearest
 from secondsight.methods.base import Method, parameter
+from secondsight.methods.divergence import check_variant
 from secondsight.methods.registry import register
 from secondsight.sample import Sample
 from secondsight.views import NoImage, Original, View
@@ -17,7 +17,8 @@ from secondsight.views import NoImage, Original, View
 MAX_WEIGHT: Final = 1e30
 """Where the growing weight stops, so that float32 scores stay finite at any length."""
 
-VARIANTS: Final = ("code", "paper")
+GATE: Final = 0.3
+"""The paper's gate."""
 
 
 def contrast_weight(decay: float, step: int) -> float:
@@ -32,22 +33,26 @@ class M3ID(Method):
 
     The variant ``code`` is what RITUAL's code computes, with plausibility; ``paper`` is the
     paper's own: on log-probabilities, counted from 1, only where the model is unsure, no
-    plausibility.
+    plausibility. Whoever sets a `gate` asks for the paper's.
     """
 
     source: ClassVar[str] = "arXiv 2403.14003"
     decay: float = parameter(0.02, "lambda: how fast the image is forgotten, per token", low=0)
     variant: str = parameter("code", "code (as in RITUAL's code) or paper")
-    alpha: float = parameter(
-        0.3, "paper variant: contrast only where the best probability is below it", low=0, high=1
+    gate: float = parameter(
+        0.0,
+        f"paper: contrast where the best probability is below it; 0 for the paper's {GATE}",
+        low=0,
+        high=1,
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.variant not in VARIANTS:
-            raise MethodError(
-                f"m3id has no variant {self.variant!r}.{nearest(self.variant, VARIANTS)}"
-            )
+        check_variant("m3id", self.variant)
+        if self.gate:
+            object.__setattr__(self, "variant", "paper")
+        elif self.variant == "paper":
+            object.__setattr__(self, "gate", GATE)
 
     def views(self, sample: Sample) -> tuple[View, ...]:
         """The original and the prompt without the image."""
@@ -77,4 +82,4 @@ class M3ID(Method):
         return super().needs_views(logits, plausible, step)
 
     def _unsure(self, logits: torch.Tensor) -> torch.Tensor:
-        return logits.log_softmax(dim=-1).amax(dim=-1).exp() < self.alpha
+        return logits.log_softmax(dim=-1).amax(dim=-1).exp() < self.gate

@@ -104,10 +104,15 @@ def create(spec: str | Method) -> Method:
         raise MethodError(f"A method is text such as 'ritual:alpha=2', or a Method; not {spec!r}.")
     name, _, rest = spec.strip().partition(":")
     method = get(name.strip())
-    values = {}
-    for setting in filter(None, (part.strip() for part in rest.split(","))):
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise MethodError(f"{setting!r} in {spec!r} is not of the form name=value.")
-        values[key.strip()] = parse_value(method, key.strip(), text.strip())
+    values: dict[str, Any] = {}
+    key = ""
+    for setting in filter(str.strip, rest.split(",")):
+        name, equals, text = setting.partition("=")
+        if equals:
+            key = name.strip()
+            values[key] = parse_value(method, key, text.strip())
+        elif isinstance(values.get(key), str):  # a comma within a text, not behind it
+            values[key] += "," + setting.rstrip()
+        else:
+            raise MethodError(f"{setting.strip()!r} in {spec!r} is not of the form name=value.")
     return method(**values)
