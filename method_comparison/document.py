@@ -15,7 +15,6 @@ with needed("eval", "The comparison of methods"):
     from matplotlib.figure import Figure
 
 BEGIN, END = "<!-- comparison: begin -->", "<!-- comparison: end -->"
-_BESIDE = {"chair": ("recall", "mean_length"), "pope": ("yes_ratio", "f1")}
 _METHOD, _CONTROL, _REGULAR = "#2457a6", "#9a6a16", "#444444"
 
 
@@ -107,7 +106,7 @@ def table(found: Mapping[str, Any]) -> str:
     """One table as Markdown."""
     from findings import signed
 
-    primary, beside = found["primary"], _BESIDE[found["benchmark"]]
+    primary, *beside = found["headline"][:3]
     lines = [
         f"| method | {primary} | {' | '.join(beside)} | against regular | against best control | "
         "verdict |",
@@ -118,7 +117,7 @@ def table(found: Mapping[str, Any]) -> str:
         cells = [
             f"{row['method']}{' (control)' if row['control'] else ''}",
             _estimate(row["metrics"][primary]),
-            *(_plain(name, row["metrics"][name]["mean"]) for name in beside),
+            *(_plain(found["metrics"][n], row["metrics"][n]["mean"]) for n in beside),
             signed(regular) if regular else "",
             f"{signed(best)} ({best['against']})" if best else "",
             row["verdict"] or "",
@@ -127,8 +126,8 @@ def table(found: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _plain(name: str, value: float) -> str:
-    return f"{value if name == 'mean_length' else 100 * value:.1f}"
+def _plain(metric: Mapping[str, Any], value: float) -> str:
+    return f"{100 * value if metric['unit'] == 'share' else value:.1f}"
 
 
 def _estimate(value: Mapping[str, Any]) -> str:
@@ -175,5 +174,5 @@ def _spread(value: Mapping[str, Any]) -> list[list[float]] | None:
 
 
 def _axis(found: Mapping[str, Any]) -> str:
-    name = {"chair_i": "CHAIRi"}.get(found["primary"], found["primary"])
-    return f"{name}, % ({'more' if found['higher_is_better'] else 'less'} is better)"
+    metric = found["metrics"][found["primary"]]
+    return f"{metric['title']}, % ({metric['better']} is better)"

@@ -22,10 +22,10 @@ import torch
 from parts import BATCH, NEW_TOKENS
 
 from secondsight import Answer, Method, Model, load
-from secondsight.benchmarks.base import Item, Source, create
+from secondsight.benchmarks import Item, Problems, create
 from secondsight.benchmarks.fingerprint import weights_hash
-from secondsight.benchmarks.records import Problems
 from secondsight.benchmarks.statistics import RESAMPLES, resample_images
+from secondsight.benchmarks.task import first_images
 from secondsight.files import write_atomic
 from secondsight.methods import M3ID, VCD, Ritual, RitualPlus
 from secondsight.methods.base import plausibility
@@ -68,14 +68,19 @@ def gather(split: str, scenes: int, out: Path) -> None:
     }
     if path.exists() and json.loads(path.read_text())["what"] == what:
         return
-    source = Source(dataset="stickers", split=split, limit=scenes)
+    captions, questions = _items("chair", split, scenes), _items("pope", split, scenes)
     found = {
         "what": what,
-        "mentions": _mentions(model, source),
-        "answers": _answers(model, source),
-        "consulted": _consulted(model, source),
+        "mentions": _mentions(model, captions),
+        "answers": _answers(model, questions),
+        "consulted": _consulted(model, captions),
     }
     write_atomic(path, json.dumps(found) + "\n")
+
+
+def _items(benchmark: str, split: str, scenes: int) -> list[Item]:
+    made = create(benchmark, {"dataset": "stickers", "split": split})
+    return first_images(made.load(Problems(lenient=False)).items, scenes)
 
 
 def _asked(
@@ -83,7 +88,10 @@ def _asked(
 ) -> list[tuple[Item, Answer]]:
     protocol = preset("llava-official")
     answers = model.answer_batch(
-        [Sample(item.image, protocol.question(item.question, task), id=item.id) for item in items],
+        [
+            Sample(item.shown(), protocol.question(item.question, task), id=item.id)
+            for item in items
+        ],
         Witness(),
         temperature=temperature,
         max_new_tokens=NEW_TOKENS[task],
@@ -93,9 +101,8 @@ def _asked(
     return list(zip(items, answers, strict=True))
 
 
-def _mentions(model: Model, source: Source) -> list[dict[str, Any]]:
+def _mentions(model: Model, items: Sequence[Item]) -> list[dict[str, Any]]:
     """Objects named by regular sampling, each with every view's log-probability of its words."""
-    items = create("chair").load(source, Problems(lenient=False))
     found = []
     for item, answer in _asked(model, items, "chair", 1.0):
         ends = [len(model.tokenizer.decode(answer.ids[:n])) for n in range(len(answer.ids) + 1)]
@@ -121,9 +128,8 @@ def _mentions(model: Model, source: Source) -> list[dict[str, Any]]:
     return found
 
 
-def _answers(model: Model, source: Source) -> list[dict[str, Any]]:
+def _answers(model: Model, items: Sequence[Item]) -> list[dict[str, Any]]:
     """Greedy yes/no answers, each with every view's probability of yes."""
-    items = create("pope").load(source, Problems(lenient=False))
     found = []
     for item, answer in _asked(model, items, "pope", 0.0):
         said = next(
@@ -146,10 +152,9 @@ def _answers(model: Model, source: Source) -> list[dict[str, Any]]:
     return found
 
 
-def _consulted(model: Model, source: Source) -> dict[str, int]:
+def _consulted(model: Model, items: Sequence[Item]) -> dict[str, int]:
     """RITUAL+ asks the model for a transform: how many of its replies name one."""
-    items = create("chair").load(source, Problems(lenient=False))[:CONSULTED]
-    asked = [Sample(item.image, item.question, id=item.id) for item in items]
+    asked = [Sample(item.shown(), item.question, id=item.id) for item in items[:CONSULTED]]
     replies = model.answer_batch(
         [Sample(one.image, RitualPlus().consultation(one)) for one in asked],
         max_new_tokens=32,

@@ -17,8 +17,8 @@ BATCH = 48
 
 # Seconds of one caption over those of one yes/no answer, for the estimate of the time left.
 _COST = {"chair": 5.0, "pope": 1.0}
-# POPE asks six questions about each scene that shows at least three different objects.
-_ITEMS = {"chair": 1.0, "pope": 4.0}
+# POPE asks six questions about each scene.
+_ITEMS = {"chair": 1.0, "pope": 6.0}
 _ROWS = 1 + len(METHODS) + 4
 
 
@@ -54,11 +54,8 @@ class Part:
         return f"{self.split}, {'greedy' if self.temperature == 0 else 'temperature 1'}"
 
     def progress(self, out: Path, size: Size) -> tuple[float, float]:
-        """Work done and work in all, in yes/no answers; an estimate until the run has begun."""
-        items, folder = _ITEMS[self.task] * size.scenes, out / self.name
-        if (folder / "manifest.json").exists():
-            items = json.loads((folder / "manifest.json").read_text())["config"]["dataset"]["items"]
-        answers = folder / "answers.jsonl"
+        """Work done and work in all, in yes/no answers."""
+        items, answers = _ITEMS[self.task] * size.scenes, out / self.name / "answers.jsonl"
         done = answers.read_bytes().count(b"\n") if answers.exists() else 0
         cost = _COST[self.task]
         return cost * done, cost * items * _ROWS * size.seeds

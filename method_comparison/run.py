@@ -36,7 +36,6 @@ def run_part(part: Part, size: Size, out: Path) -> None:
     """Runs one table, or goes on with it."""
     import torch
 
-    from secondsight.benchmarks.base import Source
     from secondsight.benchmarks.runner import evaluate
 
     torch.set_num_threads(1)
@@ -44,7 +43,8 @@ def run_part(part: Part, size: Size, out: Path) -> None:
         part.task,
         methods=METHODS,
         seeds=tuple(range(size.seeds)),
-        source=Source(dataset="stickers", split=part.split, limit=size.scenes),
+        options={"dataset": "stickers", "split": part.split},
+        limit=size.scenes,
         temperature=part.temperature,
         max_new_tokens=NEW_TOKENS[part.task],
         batch_size=BATCH,

@@ -7,7 +7,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from secondsight.code_identity import code_hash
+from secondsight.code_identity import code_hash, file_hash
 from secondsight.methods import Ritual
 
 SOURCE = "class Mine:\n    pass\n"
@@ -29,7 +29,7 @@ def test_a_file_is_hashed_as_it_is(tmp_path: Path) -> None:
         spec.loader.exec_module(module)
         assert code_hash(module.Mine) == hashlib.sha256(SOURCE.encode()).hexdigest()
         path.write_text(SOURCE + "\n# changed\n")
-        code_hash.cache_clear()
+        file_hash.cache_clear()
         assert code_hash(module.Mine) != hashlib.sha256(SOURCE.encode()).hexdigest()
     finally:
         del sys.modules["mine_of_a_test"]

@@ -12,7 +12,6 @@ from typing import Final
 _OWN: Final = __name__.partition(".")[0]
 
 
-@cache
 def code_hash(of: type) -> str | None:
     """SHA-256 of the file that defines a class, in hexadecimal; read once in a process.
 
@@ -27,7 +26,16 @@ def code_hash(of: type) -> str | None:
         return None
     file = getattr(sys.modules.get(of.__module__), "__file__", None)
     try:
-        source = Path(file).read_bytes() if file else inspect.getsource(of).encode()
+        return file_hash(file) if file else _hash(inspect.getsource(of).encode())
     except (OSError, TypeError):
         return None
-    return hashlib.sha256(source).hexdigest()
+
+
+@cache
+def file_hash(path: str) -> str:
+    """SHA-256 of a file as it was when it was first asked for."""
+    return _hash(Path(path).read_bytes())
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

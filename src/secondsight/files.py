@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,39 +61,72 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def read_text(path: PathLike) -> str:
+def read_text(path: PathLike, most: int = 2 * 1024**3) -> str:
     """Reads a UTF-8 file (a byte order mark is dropped).
 
+    Args:
+        path: The file.
+        most: The most bytes that are read.
+
     Raises:
-        DataError: If it is missing, not a file, not UTF-8, or empty.
+        DataError: If it is missing, no regular file, too large, not UTF-8, or empty.
     """
     file = Path(path)
     try:
+        kind = file.stat()
+        if stat.S_ISDIR(kind.st_mode):
+            raise DataError(f"{file}: is a directory, a file was expected")
+        if not stat.S_ISREG(kind.st_mode):  # it might never end, or never begin
+            raise DataError(f"{file}: is a pipe or a device, a file was expected")
+        if kind.st_size > most:
+            raise DataError(
+                f"{file}: holds {kind.st_size / 1e9:.1f} GB, more than the {most / 1e9:.1f} GB "
+                "that are read; split it"
+            )
         text = file.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{file}: no such file") from None
-    except IsADirectoryError:
-        raise DataError(f"{file}: is a directory, a file was expected") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: not UTF-8 text (byte {error.start})") from None
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from None
+    except ValueError as error:  # a name that no file can have
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{str(file)!r}: no file can be called so ({error})") from None
     if not text.strip():
         raise DataError(f"{file}: the file is empty")
     return text
+
+
+def parse_json(text: str, where: str) -> Any:
+    """One JSON document from text.
+
+    Args:
+        text: The text.
+        where: Where it stands, to begin the error message with.
+
+    Raises:
+        DataError: It is not JSON, is nested too deeply, or holds a number too long to read.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"{where}:{error.lineno}" if "\n" in text else where
+        raise DataError(f"{place}: not JSON ({error.msg})") from None
+    except RecursionError:
+        raise DataError(f"{where}: not JSON that can be read (nested too deeply)") from None
+    except ValueError as error:
+        raise DataError(f"{where}: not JSON that can be read ({error})") from None
 
 
 def read_json(path: PathLike) -> Any:
     """Reads one JSON document.
 
     Raises:
-        DataError: As `read_text`, or if it is not JSON (with the line).
+        DataError: As `read_text` and `parse_json` do.
     """
-    text = read_text(path)
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: not JSON ({error.msg})") from None
+    return parse_json(read_text(path), str(path))
 
 
 def text_hash(text: str) -> str:

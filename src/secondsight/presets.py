@@ -19,18 +19,29 @@ class Preset:
         template: Name of the conversation template.
         pad: Whether images are padded to a square before they are resized.
         question_suffixes: What is appended to a benchmark's questions, by benchmark.
-        pope_parser: How yes and no are read from POPE answers.
+        benchmark_options: Options of benchmarks that are left open, by benchmark, such as how
+            yes and no are read.
     """
 
     name: str
     template: str = "llava_v1"
     pad: bool = True
     question_suffixes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    pope_parser: str = "strict"
+    benchmark_options: Mapping[str, Mapping[str, str]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
 
     def question(self, text: str, benchmark: str) -> str:
         """A benchmark's question as this protocol asks it."""
         return text + self.question_suffixes.get(benchmark, "")
+
+    def options(self, benchmark: str) -> Mapping[str, str]:
+        """Values for options of a benchmark that are left open."""
+        return self.benchmark_options.get(benchmark, {})
+
+
+def _pope(parser: str) -> Mapping[str, Mapping[str, str]]:
+    return MappingProxyType({"pope": MappingProxyType({"parser": parser})})
 
 
 _ONE_WORD = "\nAnswer the question using a single word or phrase."
@@ -43,13 +54,13 @@ PRESETS: Final[Mapping[str, Preset]] = MappingProxyType(
                 "llava-official",
                 question_suffixes=MappingProxyType({"pope": _ONE_WORD, "mme": _ONE_WORD}),
             ),
-            Preset("ritual-2024", pad=False, pope_parser="ritual-2024"),
+            Preset("ritual-2024", pad=False, benchmark_options=_pope("ritual-2024")),
             Preset(
                 "vcd-2023",
                 question_suffixes=MappingProxyType(
                     {"pope": " Please answer this question with one word."}
                 ),
-                pope_parser="vcd-2023",
+                benchmark_options=_pope("vcd-2023"),
             ),
         )
     }

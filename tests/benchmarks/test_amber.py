@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from secondsight.benchmarks import DataError, create, score_amber
+from secondsight.benchmarks import Amber, DataError, Response, score_amber
 from secondsight.benchmarks.amber import read_vocabulary
-from secondsight.benchmarks.base import Source
 from secondsight.benchmarks.records import Problems
 from secondsight.errors import UserError
 
@@ -162,10 +161,10 @@ def test_one_half_alone_has_no_amber_score(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("responses", "message"),
     [
-        ([*RESPONSES, {"id": 99, "response": "Yes"}], "record 7: id 99 has no annotation"),
+        ([*RESPONSES, {"id": 99, "response": "Yes"}], "record 7: id 99 is not in annotations.json"),
         ([*RESPONSES, RESPONSES[0]], "record 7: id 1 was answered before"),
-        ([RESPONSES[0], *RESPONSES[2:]], "no answer to id 2"),
-        ([*RESPONSES, {"id": 2}], "record 7: no field 'response'"),
+        ([RESPONSES[0], *RESPONSES[2:]], "no answer to 2"),
+        ([*RESPONSES, {"id": 2}], "record 7: no field with the reply"),
         ([*RESPONSES, 3], "record 7: not a JSON object"),
     ],
 )
@@ -202,15 +201,14 @@ def test_one_half_alone_is_judged_by_its_own_metric(
     folder: Path, asked: list[dict[str, object]], primary: str, higher: bool, shown: set[str]
 ) -> None:
     (folder / "queries.json").write_text(json.dumps(asked))
-    judge = create("amber")
-    source = Source(annotations=folder, questions=folder / "queries.json", images=folder)
-    items = judge.load(source, Problems(lenient=False))
-    assert (judge.primary, judge.higher_is_better) == (primary, higher)
-    counts = judge.count(items, ["A dog and a cat." if i.id == "1" else "No" for i in items])
-    found = judge.metrics(counts.totals())
+    amber = Amber(annotations=folder, questions=folder / "queries.json", images=folder)
+    task = amber.load(Problems(lenient=False))
+    assert (task.primary.name, task.primary.better == "more") == (primary, higher)
+    given = [Response("A dog and a cat." if item.id == "1" else "No") for item in task.items]
+    values = task.scorer.metrics(task.scorer.count(task.items, given).totals())
+    found = [metric.name for metric in task.compared(list(values))]
     assert shown <= set(found)
     assert ("amber_score" in found) == (primary == "amber_score")
-    assert judge.headline[0] == primary
+    assert found[0] == primary
     assert not any(name.startswith(("number.", "relation.")) for name in found)
     assert ("attribute.f1" in found) == (len(asked) > 1)
-    assert create("amber").primary == "amber_score"

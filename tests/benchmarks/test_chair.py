@@ -94,12 +94,13 @@ def test_drop_unfinished(files: tuple[Path, Path]) -> None:
     answers, instances = files
     lines = [
         {"image_id": 1, "caption": "A dog. A cat on"},
-        {"image_id": 1, "caption": "A dog. A cat on", "finish_reason": "eos"},
-        {"image_id": 1, "caption": "A dog. A cat.", "finish_reason": "length"},
+        {"image_id": 2, "caption": "A lamp. A cat on", "finish_reason": "eos"},
+        {"image_id": 3, "caption": "A dog. A cat.", "finish_reason": "length"},
     ]
     answers.write_text("\n".join(map(json.dumps, lines)))
-    assert score_chair(answers, instances).chair_i == 3 / 6
-    assert score_chair(answers, instances, drop_unfinished=True).chair_i == 2 / 5
+    # Image 3 shows nothing: both its mentions are wrong.
+    assert score_chair(answers, instances).chair_i == 4 / 6
+    assert score_chair(answers, instances, drop_unfinished=True).chair_i == 3 / 5
 
 
 def test_unknown_images_are_named_or_counted(files: tuple[Path, Path]) -> None:
@@ -115,7 +116,7 @@ def test_unknown_images_are_named_or_counted(files: tuple[Path, Path]) -> None:
 def test_nothing_usable_is_an_error_even_if_lenient(files: tuple[Path, Path]) -> None:
     answers, instances = files
     answers.write_text('{"image_id": 9, "caption": "A cat."}')
-    with pytest.raises(DataError, match="holds no usable caption"):
+    with pytest.raises(DataError, match="holds no usable answer to instances"):
         score_chair(answers, instances, lenient=True)
 
 

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
-from secondsight.benchmarks import Item, create
+from secondsight.benchmarks import YES_NO_METRICS, Item, Response, Task, YesNoScorer
+from secondsight.benchmarks.chair import METRICS, ChairScorer
 from secondsight.benchmarks.comparison import Comparison, Row, compare
+from secondsight.objects.lexicon import coco_lexicon
 
 CONTROLS = ("greedy", "sharpened")
 
@@ -13,18 +15,22 @@ CONTROLS = ("greedy", "sharpened")
 def items(images: int, per_image: int = 2) -> list[Item]:
     """Questions whose labels alternate yes, no."""
     return [
-        Item(f"{image}-{q}", str(image), None, "?", {"label": "no" if q % 2 else "yes"})  # type: ignore[arg-type]
+        Item(f"{image}-{q}", str(image), None, "?", {"label": "no" if q % 2 else "yes"})
         for image in range(images)
         for q in range(per_image)
     ]
 
 
-def texts(asked: list[Item], wrong: set[int]) -> list[str]:
+def texts(asked: list[Item], wrong: set[int]) -> list[Response]:
     flip = {"yes": "no", "no": "yes"}
     return [
-        flip[item.truth["label"]] if number in wrong else item.truth["label"]
+        Response(flip[item.truth["label"]] if number in wrong else item.truth["label"])
         for number, item in enumerate(asked)
     ]
+
+
+def pope(asked: list[Item]) -> Task:
+    return Task("questions", tuple(asked), YesNoScorer(), YES_NO_METRICS)
 
 
 def table(wrong: dict[str, list[set[int]]], images: int = 60, controls=CONTROLS) -> Comparison:
@@ -34,7 +40,7 @@ def table(wrong: dict[str, list[set[int]]], images: int = 60, controls=CONTROLS)
         method: {seed: texts(asked, errors) for seed, errors in enumerate(by_seed)}
         for method, by_seed in wrong.items()
     }
-    return compare(create("pope"), asked, answers, controls, resamples=999)
+    return compare("pope", pope(asked), asked, answers, controls, resamples=999)
 
 
 def row(comparison: Comparison, method: str) -> Row:
@@ -159,19 +165,20 @@ def test_interval_is_over_images_not_over_questions() -> None:
 def compare_by_image(per_image: int):
     asked = items(20, per_image)
     wrong = {n for n, item in enumerate(asked) if int(item.image_id) % 2}
-    found = compare(create("pope"), asked, {"regular": {0: texts(asked, wrong)}}, resamples=999)
+    answers = {"regular": {0: texts(asked, wrong)}}
+    found = compare("pope", pope(asked), asked, answers, resamples=999)
     return found.rows[0].metrics["accuracy"]
 
 
 def test_captions_are_compared_by_paired_bootstrap() -> None:
-    benchmark = create("chair")
-    asked = [Item(str(n), str(n), None, "?", {"present": ["dog"]}) for n in range(40)]  # type: ignore[arg-type]
+    asked = [Item(str(n), str(n), None, "?", {"present": ["dog"]}) for n in range(40)]
+    task = Task("captions", tuple(asked), ChairScorer(coco_lexicon()), METRICS)
     answers = {
-        "regular": {0: ["A dog and a cat."] * 40},
-        "m": {0: ["A dog."] * 40},
-        "greedy": {0: ["A dog and a cat."] * 40},
+        "regular": {0: [Response("A dog and a cat.")] * 40},
+        "m": {0: [Response("A dog.")] * 40},
+        "greedy": {0: [Response("A dog and a cat.")] * 40},
     }
-    found = row(compare(benchmark, asked, answers, ("greedy",), resamples=999), "m")
+    found = row(compare("chair", task, asked, answers, ("greedy",), resamples=999), "m")
     assert found.verdict == "better than its controls"
     assert found.versus_regular is not None
     assert found.versus_regular.test == "paired bootstrap"
@@ -182,7 +189,7 @@ def test_captions_are_compared_by_paired_bootstrap() -> None:
 
 def test_one_image_gives_no_interval() -> None:
     asked = items(1)
-    found = compare(create("pope"), asked, {"regular": {0: texts(asked, {0})}})
+    found = compare("pope", pope(asked), asked, {"regular": {0: texts(asked, {0})}})
     assert found.rows[0].metrics["accuracy"].low is None
     assert found.rows[0].metrics["accuracy"].mean == 0.5
 

@@ -16,22 +16,21 @@ from support import process
 RUN = """
 import sys, time
 sys.path.insert(0, {tests!r})
-from test_runner import FakeModel
-from secondsight.benchmarks import Source
+from support.fake_model import FakeModel
 from secondsight.benchmarks.runner import evaluate
 
 class Slow(FakeModel):
-    def answer_batch(self, *args, **settings):
+    def outcomes(self, *args, **settings):
         time.sleep(0.02)
-        return super().answer_batch(*args, **settings)
+        return super().outcomes(*args, **settings)
 
-evaluate("pope", model=Slow(), source=Source(dataset="stickers", limit=8), seeds=[0, 1],
+evaluate("pope:dataset=stickers", model=Slow(), limit=8, seeds=[0, 1],
          out={out!r}, batch_size=1, resamples=99, progress=False)
 """
 
 
 def start(out: Path) -> subprocess.Popen[str]:
-    code = RUN.format(tests=str(Path(__file__).parent), out=str(out))
+    code = RUN.format(tests=str(Path(__file__).parents[1]), out=str(out))
     return process.start([sys.executable, "-c", code], stdout=None, stderr=None)
 
 

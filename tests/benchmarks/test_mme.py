@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from secondsight.benchmarks import DataError, create, score_mme
-from secondsight.benchmarks.base import Source
+from secondsight.benchmarks import DataError, Mme, Response, score_mme
 from secondsight.benchmarks.mme import parse_mme, read_benchmark
 from secondsight.benchmarks.records import Problems
 
@@ -93,7 +92,7 @@ def test_bad_lines(tmp_path: Path, text: str, message: str) -> None:
     assert message in str(error.value)
     lenient = score_mme(tmp_path, lenient=True)
     assert list(lenient.tasks) == ["count"]
-    assert len(lenient.warnings) == 1
+    assert lenient.warnings[0].startswith("1 x ")
 
 
 def test_folders_without_answers(tmp_path: Path) -> None:
@@ -129,10 +128,31 @@ def test_benchmark_metrics_agree_with_the_scorer(tmp_path: Path) -> None:
     (tmp_path / "existence").mkdir()
     for image in "1234":
         (tmp_path / "existence" / f"{image}.txt").write_text("Is it?\tYes\nIs it?\tNo\n")
-    benchmark = create("mme")
-    items = benchmark.load(Source(annotations=tmp_path), Problems(lenient=False))
-    counts = benchmark.count(items, [answer for _, _, answer in EXISTENCE])
-    values = benchmark.metrics(counts.totals())
+    task = Mme(annotations=tmp_path).load(Problems(lenient=False))
+    counts = task.scorer.count(task.items, [Response(answer) for _, _, answer in EXISTENCE])
+    values = task.scorer.metrics(counts.totals())
     assert float(values["hallucination"]) == 100.0
     assert float(values["accuracy"]) == 0.5
     assert counts.columns["correct"].tolist() == [1, 1, 0, 0, 0, 0, 1, 1]
+    assert [m.name for m in task.compared(list(values)) if m.shown] == [
+        "accuracy", "accuracy_plus", "hallucination", "yes_ratio",
+    ]  # fmt: skip
+
+
+def test_tasks_that_are_none_of_mme_and_totals_over_few_are_said(tmp_path: Path) -> None:
+    write(tmp_path, "Counts", CODE)
+    write(tmp_path, "existence", EXISTENCE)
+    found = score_mme(tmp_path)
+    assert found.totals["perception"] == 100.0
+    assert found.warnings == (
+        "'Counts' is no task of MME and is in no total; did you mean 'count'?",
+        "the total perception is over 1 of 10 tasks: existence",
+        "the total hallucination is over 1 of 4 tasks: existence",
+    )
+
+
+def test_an_image_that_a_task_has_twice_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "existence", [*EXISTENCE, *EXISTENCE[:2]])
+    with pytest.raises(DataError, match=r"existence\.txt:9: 1\.jpg was answered before"):
+        score_mme(tmp_path)
+    assert score_mme(tmp_path, lenient=True).tasks["existence"].n == 8

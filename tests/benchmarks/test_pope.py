@@ -19,6 +19,8 @@ QUESTIONS, ANSWERS = DATA / "disagree_questions.jsonl", DATA / "disagree_answers
 # Label:        yes  no   no   yes  yes  no   yes  no   yes  yes  no   yes  no   no   no
 # strict:       yes  -    -    no   -    -    no   no   no   yes  -    yes  yes  yes  yes
 #   right: 1, 8, 10, 12; yes: 1, 10, 12, 13, 14, 15, three of them right
+# official:     yes  no   yes  no   yes  yes  yes  yes  yes  yes  yes  yes  yes  yes  yes
+#   right: 1, 2, 5, 7, 9, 10, 12; yes: all but 2 and 4, six of them right
 # vcd-2023:     yes  no   no   yes  no   no   no   no   no   yes  no   yes  no   no   yes
 #   right: all but 5, 7, 9, 15; yes: 1, 4, 10, 12, 15, four of them right
 # ritual-2024:  yes  no   yes  no   no   yes  no   yes  yes, no (two lines: 9) yes (10) yes (11)
@@ -35,6 +37,15 @@ BY_HAND = {
         "yes_ratio": Fraction(6, 15),
         "n": 15,
         "unparsed": 5,
+    },
+    "official": {
+        "accuracy": Fraction(7, 15),
+        "precision": Fraction(6, 13),
+        "recall": Fraction(6, 7),
+        "f1": Fraction(12, 20),
+        "yes_ratio": Fraction(13, 15),
+        "n": 15,
+        "unparsed": 0,
     },
     "vcd-2023": {
         "accuracy": Fraction(11, 15),
@@ -88,6 +99,24 @@ def test_ritual_quirk_warns_with_its_counts() -> None:
 
 def test_yes_ratio_is_of_the_answers_not_of_the_labels() -> None:
     assert score_yes_no(["yes", "yes", "yes", "no"], ["no", "no", "no", "yes"]).yes_ratio == 0.25
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("There isn't a dog.", "yes"),  # no word of it is No, not or no
+        ("There is no dog", "no"),
+        ("Yes. Not sure", "yes"),  # the first sentence alone
+        ("No, there is", "no"),
+        ("NO", "yes"),
+        ("(No)", "yes"),
+        ("No\tdog", "yes"),  # only blanks part words
+        ("", "yes"),
+        (".No", "yes"),
+    ],
+)
+def test_the_official_parser(text: str, expected: str) -> None:
+    assert score_yes_no(["yes"], [text], parser="official").accuracy == (expected == "yes")
 
 
 @pytest.mark.parametrize(
@@ -147,7 +176,7 @@ BAD = {
     "not an object": ([question(1)], ['{"question_id": 1, "text": "yes"}', "[1]"],
                       "a:2: not a JSON object"),
     "no text": ([question(1)], ['{"question_id": 1, "text": "yes"}', '{"question_id": 1}'],
-                "a:2: no field 'text' or 'answer'"),
+                "a:2: no field with the reply, such as 'text', 'answer'"),
 }  # fmt: skip
 
 
@@ -185,7 +214,7 @@ def test_files_that_hold_nothing_are_errors(tmp_path: Path, lenient: bool) -> No
 
 
 def test_unknown_parser_is_refused() -> None:
-    with pytest.raises(UserError, match="unknown parser 'lax'"):
+    with pytest.raises(UserError, match="parser cannot be 'lax'"):
         score_pope(QUESTIONS, ANSWERS, parser="lax")
 
 

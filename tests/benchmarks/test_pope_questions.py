@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from secondsight.benchmarks.base import Source
 from secondsight.benchmarks.pope_questions import build_pope_questions
 from secondsight.benchmarks.sticker_source import sticker_pope_items
-from secondsight.benchmarks.stickers import instances_document, make_scene
+from secondsight.benchmarks.stickers import instances_document, make_scene, render
 
 NAMES = ("apple", "bench", "cat", "dog", "elephant", "fork", "giraffe", "horse")
 
@@ -79,18 +78,18 @@ def test_stickers_give_balanced_true_questions(strategy: str) -> None:
     assert set(asked) == {name for name, found in present.items() if len(found) >= 3}
 
 
-def test_a_limit_keeps_the_questions_of_the_whole_split() -> None:
-    few, more = (
-        sticker_pope_items(Source(dataset="stickers", split="hard", limit=n)) for n in (4, 9)
-    )
-    asked = [(item.id, item.question, item.truth) for item in more]
-    assert [(item.id, item.question, item.truth) for item in few] == asked[: len(few)]
-    assert 0 < len(few) < len(more)
-    present = {f"stickers_hard_{n + 1:012d}.png": make_scene("hard", n) for n in range(9)}
-    for item in more:
+def test_stickers_ask_about_the_whole_split_and_draw_an_image_when_asked() -> None:
+    items = sticker_pope_items("hard", "adversarial", 3)
+    scenes = {f"stickers_hard_{n + 1:012d}.png": make_scene("hard", n) for n in range(500)}
+    assert {item.image_id for item in items} <= set(scenes)
+    for item in items:
         name = item.question.split(" ", 3)[3].removesuffix(" in the image?")
-        shown = name in present[item.image_id].categories
+        shown = name in scenes[item.image_id].categories
         assert shown == (item.truth["label"] == "yes")
+    drawn = items[0].image
+    assert callable(drawn)
+    expected = render(scenes[items[0].image_id]).image
+    assert drawn().tobytes() == expected.tobytes()
 
 
 def test_bad_arguments_are_named() -> None:

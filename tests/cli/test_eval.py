@@ -10,7 +10,8 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from secondsight.benchmarks import DataError, runner
+from secondsight.answer import Answer
+from secondsight.benchmarks import DataError
 from secondsight.cli.eval import evaluate
 from secondsight.cli.pope_questions import pope_questions
 from secondsight.errors import UserError
@@ -27,16 +28,12 @@ class Yes:
     """A model that says yes."""
 
     name: str = "yes"
-    prefixes: dict[str, str] = field(default_factory=dict)
     revision: str | None = None
     preset: Preset = PRESETS["llava-official"]
     hf_model: torch.nn.Module = field(default_factory=lambda: torch.nn.Linear(1, 1))
-    text: str = "Yes."
-    ids: tuple[int, ...] = (1,)
-    finish_reason: str = "eos"
 
-    def answer_batch(self, samples: list[Any], **settings: Any) -> list["Yes"]:
-        return [self for _ in samples]
+    def outcomes(self, requests: list[Any], **settings: Any) -> list[tuple[int, Answer]]:
+        return [(number, Answer("Yes.", (1,), "eos", {}, {})) for number in range(len(requests))]
 
 
 @pytest.fixture
@@ -56,8 +53,10 @@ def test_eval_prints_a_table_or_json_and_continues(model: None, tmp_path: Path) 
     scores = json.loads(again.stdout)
     assert scores == json.loads((tmp_path / "o" / "scores.json").read_text())
     assert scores["rows"][0]["metrics"]["yes_ratio"]["mean"] == 1.0
-    other = CliRunner().invoke(app, [*args, "--seeds", "0,1"])
-    assert isinstance(other.exception, runner.UserError)
+    other = CliRunner().invoke(app, [*args, "--temperature", "0"])
+    assert isinstance(other.exception, UserError)
+    more = CliRunner().invoke(app, [*args, "--seeds", "0,1", "--json"], catch_exceptions=False)
+    assert json.loads(more.stdout)["seeds"] == [0, 1]
 
 
 def test_the_table_fits_a_terminal_of_80_characters(model: None, tmp_path: Path) -> None:
@@ -68,6 +67,13 @@ def test_the_table_fits_a_terminal_of_80_characters(model: None, tmp_path: Path)
     assert max(map(len, table)) <= 80
     assert any(line.rstrip().endswith("distinguishable") for line in table)
     assert any("m3id:varia" in line for line in table)
+
+
+def test_limit_is_the_number_of_images(model: None, tmp_path: Path) -> None:
+    args = ["eval", "pope", "--dataset", "stickers", "--limit", "8", "--methods", "regular",
+            "--no-controls", "--json", "--out", str(tmp_path / "o")]  # fmt: skip
+    found = json.loads(CliRunner().invoke(app, args, catch_exceptions=False).stdout)
+    assert (found["images"], found["items"]) == (8, 48)
 
 
 @pytest.mark.parametrize("benchmark", ["chair", "mme"])
@@ -83,7 +89,7 @@ def test_without_a_folder_the_run_finds_its_own_again(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     args = ["eval", "pope", "--dataset", "stickers", "--limit", "1", "--methods", "regular"]
-    for extra in ([], [], ["--seeds", "1"]):
+    for extra in ([], [], ["--seeds", "1"], ["--temperature", "0.5"]):
         assert CliRunner().invoke(app, [*args, *extra]).exit_code == 0
     folders = sorted(path.name for path in (tmp_path / "runs").iterdir())
     assert len(folders) == 2
@@ -94,6 +100,8 @@ def test_eval_without_any_data_says_what_is_needed(model: None, tmp_path: Path) 
     result = CliRunner().invoke(app, ["eval", "pope", "--out", str(tmp_path / "o")])
     assert isinstance(result.exception, UserError)
     assert "--dataset stickers" in str(result.exception)
+    other = CliRunner().invoke(app, ["eval", "mme", "--instances", "i.json"])
+    assert "mme has no option 'instances'" in str(other.exception)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,13 @@ def scores(part: Part) -> dict[str, Any]:
     sign = -1 if part.task == "chair" else 1
     return {
         "benchmark": part.task, "primary": "chair_i" if part.task == "chair" else "accuracy",
+        "headline": ["chair_i", "recall", "mean_length"] if part.task == "chair"
+        else ["accuracy", "yes_ratio", "f1"],
+        "metrics": {
+            name: {"title": name, "unit": "words" if name == "mean_length" else "share",
+                   "better": "less" if name == "chair_i" else "more"}
+            for name in ("chair_i", "accuracy", "recall", "mean_length", "yes_ratio", "f1")
+        },
         "higher_is_better": sign > 0, "images": 5, "items": 7, "seeds": [0, 1],
         "rows": [
             row("regular", 0.5, 0.6),
@@ -128,6 +135,6 @@ def test_figures_of_different_weights_are_not_mixed(out: Path, tmp_path: Path) -
 def test_all_splits_and_both_temperatures_are_parts_and_progress_is_counted(out: Path) -> None:
     assert len(parts()) == 2 * 2 * len(SPLITS)
     assert parts((CHAIR.name,)) == [CHAIR]
-    assert CHAIR.progress(out, Size(5, 2)) == (0.0, 5 * 7 * 11 * 2)
+    assert CHAIR.progress(out, Size(5, 2)) == (0.0, 5 * 5 * 11 * 2)
     (out / CHAIR.name / "answers.jsonl").write_text("{}\n{}\n")
     assert CHAIR.progress(out, Size(5, 2))[0] == 10.0

@@ -13,16 +13,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from secondsight.benchmarks.amber_words import Similar, SpacyWords, Words, plain_nouns
-from secondsight.benchmarks.base import Benchmark, Item, Source, image_file, register
+from secondsight.benchmarks.answer_files import AnswerSet, read_answers
+from secondsight.benchmarks.base import Benchmark, image_file
 from secondsight.benchmarks.counts import Array, Counts, from_rows, harmonic, ratio
-from secondsight.benchmarks.records import Problems, field, read_records
+from secondsight.benchmarks.options import option
+from secondsight.benchmarks.records import Problems, as_id, id_field, read_records, text_field
+from secondsight.benchmarks.registry import register
+from secondsight.benchmarks.scoring import judge
+from secondsight.benchmarks.task import Item, Metric, Response, Scorer, Task
 from secondsight.benchmarks.yesno import NO, UNPARSED, YES, first_standalone
 from secondsight.errors import DataError
 from secondsight.files import PathLike, read_json, read_text, text_hash
@@ -37,7 +42,6 @@ DIMENSIONS: Mapping[str, str] = {
 }
 _GENERATIVE = ("answers", "flawed", "mentions", "absent", "truths", "covered", "traps", "imagined")
 _DISCRIMINATIVE = ("n", "correct", "labelled_no", "no", "no_right", "unparsed")
-_OF_DESCRIPTIONS = ("chair", "cover", "hal", "cog", "answers")
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,9 @@ class Vocabulary:
         return self.related.get(truth, ())
 
 
+GENERATIVE = "generative"
+
+
 @dataclass(frozen=True)
 class Annotation:
     """The truth about one AMBER query."""
@@ -92,6 +99,20 @@ class Annotation:
     kind: str
     truth: tuple[str, ...]
     imaginings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, truth: Mapping[str, Any]) -> Annotation:
+        """The truth of an item."""
+        return cls(truth["type"], tuple(truth["truth"]), tuple(truth["hallu"]))
+
+    def as_truth(self) -> dict[str, Any]:
+        """JSON-ready, with the official names; a yes or no is the label too."""
+        label = {} if self.kind == GENERATIVE else {"label": self.truth[0]}
+        return {
+            "type": self.kind,
+            "truth": list(self.truth),
+            "hallu": list(self.imaginings),
+        } | label
 
 
 @dataclass(frozen=True)
@@ -169,7 +190,7 @@ def read_vocabulary(folder: PathLike, similar: Similar | str | None = None) -> V
     """
     root = Path(folder)
     related = read_json(root / "relation.json")
-    if not isinstance(related, dict) or not all(isinstance(v, list) for v in related.values()):
+    if not isinstance(related, dict) or not all(map(_are_words, related.values())):
         raise DataError(f"{root / 'relation.json'}: an object of word lists was expected")
     # The official file may be empty of words without being wrong.
     safe_file = root / "safe_words.txt"
@@ -190,60 +211,70 @@ def read_vocabulary(folder: PathLike, similar: Similar | str | None = None) -> V
     )
 
 
-def read_annotations(folder: PathLike, problems: Problems) -> dict[int, Annotation]:
-    """Reads ``annotations.json`` of AMBER's data folder, by id."""
+def read_annotations(folder: PathLike, problems: Problems) -> dict[str, Annotation]:
+    """Reads ``annotations.json`` of AMBER's data folder, by id.
+
+    Raises:
+        DataError: It is unreadable, or holds no annotation.
+    """
     path = Path(folder) / "annotations.json"
     document = read_json(path)
     if not isinstance(document, list):
         raise DataError(f"{path}: a list of annotations was expected")
-    found: dict[int, Annotation] = {}
+    found: dict[str, Annotation] = {}
     for index, entry in enumerate(document, start=1):
-        try:
-            kind, truth = str(entry["type"]), entry["truth"]
-            imaginings = entry.get("hallu", ()) if kind == "generative" else ()
-        except (KeyError, TypeError, AttributeError) as error:
-            problems.add("bad annotation", f"{path}: annotation {index}: lacks {error}")
+        where = f"{path}: annotation {index}"
+        if not isinstance(entry, dict):
+            problems.add("bad annotation", f"{where}: not a JSON object")
             continue
-        identifier = str(entry.get("id", index))
-        if not identifier.isdecimal():
-            problems.add("bad annotation", f"{path}: annotation {index}: id {identifier!r}")
-            continue
-        words = (str(truth).lower(),) if isinstance(truth, str) else tuple(map(str, truth))
-        if kind != "generative" and words not in ((YES,), (NO,)):
+        identifier = as_id(entry.get("id", index))
+        kind, truth = entry.get("type"), entry.get("truth")
+        imaginings = entry.get("hallu", []) if kind == GENERATIVE else []
+        words: Any = [truth.lower()] if isinstance(truth, str) else truth
+        if identifier is None or not isinstance(kind, str):
+            problems.add("bad annotation", f"{where}: lacks an id or a type")
+        elif not _are_words(words) or not _are_words(imaginings):
+            problems.add("bad annotation", f"{where}: truth and hallu must be words")
+        elif kind != GENERATIVE and words not in ([YES], [NO]):
             problems.add(
-                "label neither yes nor no",
-                f"{path}: annotation {index}: truth {truth!r} is neither yes nor no",
+                "label neither yes nor no", f"{where}: truth {truth!r} is neither yes nor no"
             )
-            continue
-        found[int(identifier)] = Annotation(kind, words, tuple(map(str, imaginings)))
+        elif identifier in found:
+            problems.add("duplicate id", f"{where}: id {identifier} stands there twice")
+        else:
+            found[identifier] = Annotation(kind, tuple(words), tuple(imaginings))
     if not found:
         problems.settle()
         raise DataError(f"{path}: holds no annotation")
     return found
 
 
+def _are_words(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(word, str) for word in value)
+
+
 def count_amber(
     annotations: Sequence[Annotation], texts: Sequence[str], vocabulary: Vocabulary
 ) -> Counts:
-    """Counts of AMBER answers, one row per answer."""
+    """Counts of AMBER answers, one row per answer.
+
+    Verdicts are about figures that are no shares of right answers, so there are no predictions.
+    """
     dimensions = ("", *DIMENSIONS.values())
     names = [*_GENERATIVE, *(f"{name}/{count}" for name in dimensions for count in _DISCRIMINATIVE)]
     rows: list[dict[str, float]] = []
-    predictions: list[str] = []
     for annotation, text in zip(annotations, texts, strict=True):
         row = dict.fromkeys(names, 0.0)
-        if annotation.kind == "generative":
+        if annotation.kind == GENERATIVE:
             row |= _described(annotation, text, vocabulary)
-            predictions.append(UNPARSED)
         else:
             prediction = first_standalone(text)
-            predictions.append(prediction)
             judged = _judged(annotation.truth[0], prediction)
             dimension = DIMENSIONS.get(annotation.kind, "relation")
             for name, value in judged.items():
                 row[f"/{name}"] = row[f"{dimension}/{name}"] = value
         rows.append(row)
-    return Counts(from_rows(rows, names), tuple(predictions))
+    return Counts(from_rows(rows, names))
 
 
 def _described(annotation: Annotation, text: str, vocabulary: Vocabulary) -> dict[str, float]:
@@ -325,6 +356,181 @@ def amber_metrics(sums: Mapping[str, Array]) -> dict[str, Array]:
 DIMENSIONS_OF_ATTRIBUTE = ("state", "number", "action")
 
 
+@dataclass(frozen=True)
+class AmberScorer(Scorer):
+    """Judges AMBER's answers.
+
+    Attributes:
+        vocabulary: The word lists.
+    """
+
+    vocabulary: Vocabulary
+
+    def count(self, items: Sequence[Item], responses: Sequence[Response]) -> Counts:
+        """Counts per answer."""
+        annotations = [Annotation.of(item.truth) for item in items]
+        return count_amber(annotations, [r.text for r in responses], self.vocabulary)
+
+    def metrics(self, sums: Mapping[str, Array]) -> dict[str, Array]:
+        """Both halves and the AMBER score."""
+        return amber_metrics(sums)
+
+    def result(
+        self,
+        items: Sequence[Item],
+        responses: Sequence[Response],
+        counts: Counts,
+        warnings: tuple[str, ...] = (),
+    ) -> AmberResult:
+        """The score of one run's answers."""
+        values = {name: float(value) for name, value in amber_metrics(counts.totals()).items()}
+        generative = None
+        if values["answers"]:
+            figures = {name: values[name] for name in ("chair", "cover", "hal", "cog")}
+            generative = GenerativeScore(**figures, n=int(values["answers"]))
+        overall = _discriminative(values, "")
+        return AmberResult(
+            generative=generative,
+            discriminative=overall,
+            dimensions={
+                name: score
+                for name in ("existence", "attribute", *DIMENSIONS_OF_ATTRIBUTE, "relation")
+                if (score := _discriminative(values, f"{name}.")) is not None
+            },
+            amber_score=values["amber_score"] if generative and overall else None,
+            warnings=warnings,
+        )
+
+
+def _discriminative(values: Mapping[str, float], prefix: str) -> DiscriminativeScore | None:
+    if not values[f"{prefix}n"]:
+        return None
+    figures = {
+        name: values[f"{prefix}{name}"] for name in ("accuracy", "precision", "recall", "f1")
+    }
+    return DiscriminativeScore(
+        **figures, n=int(values[f"{prefix}n"]), unparsed=int(values[f"{prefix}unparsed"])
+    )
+
+
+_CHAIR = Metric("chair", "CHAIR", better="less", shown=True, panel=True, trade="upward")
+_COVER = Metric("cover", "Cover", shown=True, trade="across")
+_HAL, _COG = (Metric(name, name.title(), better="less", shown=True) for name in ("hal", "cog"))
+_F1, _ACCURACY = Metric("f1", "F1", shown=True), Metric("accuracy", shown=True, panel=True)
+_ANSWERS_NO = (Metric("precision"), Metric("recall"))
+
+
+def _metrics(kinds: frozenset[str]) -> tuple[Metric, ...]:
+    """The metrics of what is asked: one half's own where only that half is."""
+    yes_no = kinds - {GENERATIVE}
+    dimensions = {DIMENSIONS.get(kind, "relation") for kind in yes_no}
+    if dimensions & set(DIMENSIONS_OF_ATTRIBUTE):
+        dimensions.add("attribute")
+    parts = tuple(
+        Metric(f"{dimension}.{name}")
+        for dimension in ("existence", "attribute", *DIMENSIONS_OF_ATTRIBUTE, "relation")
+        if dimension in dimensions
+        for name in ("accuracy", "precision", "recall", "f1")
+    )
+    if not yes_no:
+        return (_CHAIR, _COVER, _HAL, _COG)
+    if yes_no == kinds:
+        return (_F1, _ACCURACY, *_ANSWERS_NO, *parts)
+    both = Metric("amber_score", "AMBER score", unit="points", shown=True, panel=True)
+    return (both, _CHAIR, _F1, _COVER, _HAL, _COG, _ACCURACY, *_ANSWERS_NO, *parts)
+
+
+@register("amber")
+@dataclass(frozen=True)
+class Amber(Benchmark):
+    """AMBER's descriptions and yes/no questions with annotated truth."""
+
+    title: ClassVar[str] = "AMBER"
+
+    annotations: PathLike | None = option(
+        None, "AMBER's data folder (annotations.json, relation.json, safe_words.txt)", kind=Path
+    )
+    questions: PathLike | None = option(None, "query file: id, image, query", kind=Path)
+    images: PathLike | None = option(None, "folder of the images", kind=Path)
+    vectors: str | None = option(
+        None,
+        "spaCy pipeline with word vectors for near synonyms; officially en_core_web_lg",
+        kind=str,
+    )
+
+    def load(self, problems: Problems) -> Task:
+        """One item per query of the query file."""
+        folder = self.need("annotations")
+        truth = read_annotations(folder, problems)
+        items = _queries(self.need("questions"), truth, self.images, problems)
+        return self._task(items, read_vocabulary(folder, self.vectors))
+
+    def read(self, answers: PathLike, problems: Problems) -> tuple[Task, tuple[AnswerSet, ...]]:
+        """Reads answers; without the query file, an answer is found by its id alone."""
+        if self.questions is not None:
+            return super().read(answers, problems)
+        folder = self.need("annotations")
+        task = self._task(
+            _unasked(read_annotations(folder, problems)), read_vocabulary(folder, self.vectors)
+        )
+        return task, read_answers(answers, task, problems)
+
+    def _task(self, items: Sequence[Item], vocabulary: Vocabulary) -> Task:
+        kinds = frozenset(item.truth["type"] for item in items)
+        lists = [vocabulary.related, sorted(vocabulary.safe)]
+        return Task(
+            dataset=Path(
+                self.questions or Path(self.need("annotations")) / "annotations.json"
+            ).name,
+            items=tuple(items),
+            scorer=AmberScorer(vocabulary),
+            metrics=_metrics(kinds),
+            max_new_tokens=256,
+            scoring={"words_sha256": text_hash(json.dumps(lists)), "vectors": self.vectors},
+            own_questions=self.questions is not None,
+        )
+
+
+def _unasked(truth: Mapping[str, Annotation]) -> list[Item]:
+    """Items without the words of the queries, for answers that are there already.
+
+    The official query files may be answered one by one (generative, existence, ...).
+    """
+    return [
+        Item(identifier, identifier, None, "", annotation.as_truth(), group=annotation.kind)
+        for identifier, annotation in truth.items()
+    ]
+
+
+def _queries(
+    path: PathLike,
+    truth: Mapping[str, Annotation],
+    images: PathLike | None,
+    problems: Problems,
+) -> list[Item]:
+    items: dict[str, Item] = {}
+    for record in read_records(path, problems):
+        identifier = id_field(record, ("id",), problems)
+        image = text_field(record, ("image",), problems)
+        query = text_field(record, ("query",), problems)
+        if identifier is None or image is None or query is None:
+            continue
+        annotation = truth.get(identifier)
+        if annotation is None:
+            problems.add("unknown id", f"{record.where}: id {identifier} has no annotation")
+        elif identifier in items:
+            problems.add("duplicate id", f"{record.where}: id {identifier} stands there twice")
+        else:
+            file = image_file(images, image, record.where)
+            items[identifier] = Item(
+                identifier, image, file, query, annotation.as_truth(), annotation.kind
+            )
+    if not items:
+        problems.settle()
+        raise DataError(f"{path}: holds no usable query")
+    return list(items.values())
+
+
 def score_amber(
     answers: PathLike,
     annotations: PathLike,
@@ -347,170 +553,14 @@ def score_amber(
         DataError: Bad input, each case with its place.
     """
     problems = Problems(lenient=lenient)
-    truth = read_annotations(annotations, problems)
-    vocabulary = read_vocabulary(annotations, similar)
-    given: dict[int, str] = {}
-    for record in read_records(answers, problems):
-        identifier = field(record, ("id",), problems)
-        response = field(record, ("response",), problems)
-        if identifier is None or response is None:
-            continue
-        if not str(identifier).isdecimal() or int(identifier) not in truth:
-            problems.add("unknown id", f"{record.where}: id {identifier!r} has no annotation")
-        elif int(identifier) in given:
-            problems.add("duplicate id", f"{record.where}: id {identifier} was answered before")
-        else:
-            given[int(identifier)] = str(response)
-    # The official query files may be answered one by one (generative, existence, ...): a kind
-    # of question that is not answered at all is not missing.
-    kinds = {truth[identifier].kind for identifier in given}
-    for identifier, annotation in truth.items():
-        if annotation.kind in kinds and identifier not in given:
-            problems.add("query without answer", f"{answers}: no answer to id {identifier}")
+    amber = Amber(annotations=annotations, vectors=similar if isinstance(similar, str) else None)
+    task, sets = amber.read(answers, problems)
     warnings = problems.settle()
-    if not given:
+    [found] = sets
+    if not found.responses:
         raise DataError(f"{answers}: holds no usable answer")
-    order = sorted(given)
-    counts = count_amber(
-        [truth[identifier] for identifier in order],
-        [given[identifier] for identifier in order],
-        vocabulary,
-    )
-    return _result(counts, warnings)
-
-
-def _result(counts: Counts, warnings: tuple[str, ...]) -> AmberResult:
-    values = {name: float(value) for name, value in amber_metrics(counts.totals()).items()}
-    generative = None
-    if values["answers"]:
-        generative = GenerativeScore(
-            chair=values["chair"],
-            cover=values["cover"],
-            hal=values["hal"],
-            cog=values["cog"],
-            n=int(values["answers"]),
-        )
-    overall = _discriminative(values, "")
-    return AmberResult(
-        generative=generative,
-        discriminative=overall,
-        dimensions={
-            name: score
-            for name in ("existence", "attribute", *DIMENSIONS_OF_ATTRIBUTE, "relation")
-            if (score := _discriminative(values, f"{name}.")) is not None
-        },
-        amber_score=values["amber_score"] if generative and overall else None,
-        warnings=warnings,
-    )
-
-
-def _discriminative(values: Mapping[str, float], prefix: str) -> DiscriminativeScore | None:
-    if not values[f"{prefix}n"]:
-        return None
-    return DiscriminativeScore(
-        accuracy=values[f"{prefix}accuracy"],
-        precision=values[f"{prefix}precision"],
-        recall=values[f"{prefix}recall"],
-        f1=values[f"{prefix}f1"],
-        n=int(values[f"{prefix}n"]),
-        unparsed=int(values[f"{prefix}unparsed"]),
-    )
-
-
-@register
-class Amber(Benchmark):
-    """AMBER's queries."""
-
-    name = "amber"
-    title = "AMBER"
-    primary = "amber_score"
-    max_new_tokens = 256
-    headline: tuple[str, ...] = ("amber_score", "chair", "f1", "cover", "hal", "cog", "accuracy")
-
-    def __init__(self) -> None:
-        self._vocabulary = Vocabulary({}, frozenset(), {})
-        self._scoring: dict[str, Any] = {}
-        self._dimensions: frozenset[str] = frozenset()
-
-    def load(self, source: Source, problems: Problems) -> list[Item]:
-        """One item per query of the query file."""
-        if source.dataset is not None:
-            raise DataError(
-                "amber has no built-in dataset: give --annotations, --questions and --images"
-            )
-        folder = source.need("annotations")
-        truth = read_annotations(folder, problems)
-        self._vocabulary = read_vocabulary(folder, source.vectors)
-        lists = [self._vocabulary.related, sorted(self._vocabulary.safe)]
-        self._scoring = {"words_sha256": text_hash(json.dumps(lists)), "vectors": source.vectors}
-        items = self._items(truth, source, problems)
-        self._judge_what_is_asked({item.truth["type"] for item in items})
-        return items
-
-    def _judge_what_is_asked(self, kinds: set[str]) -> None:
-        """Takes one half's own metric where only that half is asked about."""
-        yes_no = kinds - {"generative"}
-        dimensions = {DIMENSIONS.get(kind, "relation") for kind in yes_no}
-        if dimensions & set(DIMENSIONS_OF_ATTRIBUTE):
-            dimensions.add("attribute")
-        self._dimensions = frozenset(dimensions)
-        if not yes_no:
-            self.primary, self.higher_is_better = "chair", False
-        elif yes_no == kinds:
-            self.primary = "f1"
-        rest = [name for name in type(self).headline if name != self.primary]
-        self.headline = (self.primary, *rest)
-
-    def _items(
-        self, truth: Mapping[int, Annotation], source: Source, problems: Problems
-    ) -> list[Item]:
-        images = source.need("images")
-        items: list[Item] = []
-        for record in read_records(source.need("questions"), problems):
-            values = [field(record, (name,), problems) for name in ("id", "image", "query")]
-            if any(value is None for value in values):
-                continue
-            identifier, image, query = values
-            annotation = truth.get(int(str(identifier))) if str(identifier).isdecimal() else None
-            if annotation is None:
-                problems.add("unknown id", f"{record.where}: id {identifier!r} has no annotation")
-                continue
-            items.append(
-                Item(
-                    id=str(identifier),
-                    image_id=str(image),
-                    image=image_file(images, str(image)),
-                    question=str(query),
-                    truth={
-                        "type": annotation.kind,
-                        "truth": list(annotation.truth),
-                        "hallu": list(annotation.imaginings),
-                    },
-                )
-            )
-        return items
-
-    def count(self, items: Sequence[Item], texts: Sequence[str]) -> Counts:
-        """Counts per answer."""
-        annotations = [
-            Annotation(item.truth["type"], tuple(item.truth["truth"]), tuple(item.truth["hallu"]))
-            for item in items
-        ]
-        return Counts(count_amber(annotations, texts, self._vocabulary).columns)
-
-    def metrics(self, sums: Mapping[str, Array]) -> dict[str, Array]:
-        """Both halves and the AMBER score, or the half that was asked about."""
-        found = {
-            name: values
-            for name, values in amber_metrics(sums).items()
-            if "." not in name or name.partition(".")[0] in self._dimensions
-        }
-        if self.primary == "amber_score":
-            return found
-        del found["amber_score"]
-        described = self.primary == "chair"
-        return {name: v for name, v in found.items() if (name in _OF_DESCRIPTIONS) == described}
-
-    def scoring(self) -> Mapping[str, Any]:
-        """The word lists, and the vectors that judge near synonyms."""
-        return self._scoring
+    if similar is not None and not isinstance(similar, str):
+        vocabulary = read_vocabulary(annotations, similar)
+        task = replace(task, scorer=replace(task.scorer, vocabulary=vocabulary))  # type: ignore[type-var]
+    result: AmberResult = judge(task, found, warnings)  # type: ignore[assignment]
+    return result

@@ -1,197 +1,140 @@
-"""What a benchmark is, and how one registers.
+"""What a benchmark is: declared options, and the task that they make.
 
-A benchmark turns its files into items (an image, a question, the truth), reduces answers to
-additive counts, and computes its metrics from their sums. Everything else (running, resuming,
-intervals, comparisons, reports) is the same for all. A new one is a file with one class::
+A new one is a file with one class, and nothing else is edited::
 
-    @register
+    @register("mine")
+    @dataclass(frozen=True)
     class Mine(Benchmark):
-        name = "mine"
-        ...
+        \"\"\"Questions about colours.\"\"\"
+
+        questions: Path | None = option(None, "question file", kind=Path)
+
+        def load(self, problems):
+            return Task("mine.jsonl", items, YesNoScorer(), YES_NO_METRICS)
 """
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib import import_module
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
-from PIL import Image
-
-from secondsight.benchmarks.counts import Array, Counts
+from secondsight.benchmarks.answer_files import AnswerSet, read_answers
+from secondsight.benchmarks.options import check
 from secondsight.benchmarks.records import Problems
-from secondsight.errors import DataError, UserError, nearest
+from secondsight.benchmarks.task import Task
+from secondsight.errors import DataError, UserError
 from secondsight.files import PathLike
 
 
 @dataclass(frozen=True)
-class Item:
-    """One question about one image.
+class Benchmark(ABC):
+    """Base of all benchmarks: a frozen dataclass whose fields are its options.
 
     Attributes:
-        id: Names it, uniquely in its dataset; the random numbers come from the seed and this.
-        image_id: The image's name: what the bootstrap draws.
-        image: The image or its file.
-        question: The text, before the preset adds its suffix.
-        truth: What the answer is held against (JSON-ready).
+        name: Its name on the command line; `register` sets it.
+        title: Its name in reports; by default `name`.
     """
 
-    id: str
-    image_id: str
-    image: Image.Image | Path = field(repr=False)
-    question: str
-    truth: Mapping[str, Any]
+    name: ClassVar[str] = ""
+    title: ClassVar[str] = ""
 
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            check(self.name or type(self).__name__, field, getattr(self, field.name))
 
-@dataclass(frozen=True)
-class Source:
-    """Where a benchmark's items come from; each benchmark uses what it needs.
+    @abstractmethod
+    def load(self, problems: Problems) -> Task:
+        """Reads the items, and settles how answers are judged.
 
-    Attributes:
-        dataset: A built-in dataset (``stickers``) instead of files.
-        split: The split of a built-in dataset.
-        limit: Use the first so many images, with all their questions.
-        questions: POPE question file, or AMBER's query file.
-        images: Folder of the images.
-        instances: COCO-format instances file.
-        captions: COCO captions file of references.
-        synonyms: Synonym file in CHAIR's official format.
-        annotations: AMBER's data folder, or MME's benchmark folder.
-        strategy: How POPE questions are drawn on a built-in dataset.
-        per_image: Positive and as many negative POPE questions per image there.
-        prompt: The instruction for captions, instead of the benchmark's own.
-        parser: How POPE answers are read; None for the preset's way, else ``strict``.
-        vectors: A spaCy pipeline with word vectors, for AMBER's nouns and near synonyms.
-    """
-
-    dataset: str | None = None
-    split: str = "test"
-    limit: int | None = None
-    questions: PathLike | None = None
-    images: PathLike | None = None
-    instances: PathLike | None = None
-    captions: PathLike | None = None
-    synonyms: PathLike | None = None
-    annotations: PathLike | None = None
-    strategy: str = "adversarial"
-    per_image: int = 3
-    prompt: str | None = None
-    parser: str | None = None
-    vectors: str | None = None
-
-    def need(self, name: str) -> PathLike:
-        """The value of a path option that a benchmark cannot do without.
+        Args:
+            problems: Receives what is wrong with single records.
 
         Raises:
-            UserError: If it was not given.
+            DataError: A file cannot be used at all.
+            UserError: An option that is needed is not given, or options do not go together.
         """
-        value: PathLike | None = getattr(self, name)
+
+    def read(self, answers: PathLike, problems: Problems) -> tuple[Task, tuple[AnswerSet, ...]]:
+        """Reads answers that anyone's code produced.
+
+        Args:
+            answers: The file, or the folder of a run of ours.
+            problems: Receives what is wrong with single records.
+
+        Returns:
+            The task, and the answers of each method and seed in the file.
+
+        Raises:
+            DataError: A file cannot be used at all.
+        """
+        task = self.load(problems)
+        return task, read_answers(answers, task, problems)
+
+    @property
+    def heading(self) -> str:
+        """Its name in reports."""
+        return self.title or self.name
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options by name."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def with_defaults(self, defaults: Mapping[str, Any]) -> Benchmark:
+        """The same benchmark, with other values for options that are not settled.
+
+        Args:
+            defaults: Values by name, such as a protocol has them; they count where the option is
+                None. Names of options that the benchmark does not have are passed over.
+        """
+        open_ones = {name for name, value in self.options.items() if value is None}
+        return dataclasses.replace(
+            self, **{name: value for name, value in defaults.items() if name in open_ones}
+        )
+
+    def need(self, name: str) -> Any:
+        """The value of an option that this benchmark cannot do without.
+
+        Raises:
+            UserError: It was not given.
+        """
+        value = self.options[name]
         if value is None:
-            raise UserError(f"--{name} is needed here (or --dataset stickers, without any file)")
+            built_in = " (or --dataset stickers, without any file)" * ("dataset" in self.options)
+            raise UserError(f"{self.name}: --{name} is needed here{built_in}")
         return value
 
+    def refuse_beside(self, chosen: str, others: Sequence[str]) -> None:
+        """Refuses options that another one leaves without a meaning.
 
-class Benchmark(ABC):
-    """A yes/no or caption benchmark.
-
-    Attributes:
-        name: Its name on the command line.
-        title: Its name in reports.
-        max_new_tokens: The default limit of an answer.
-        primary: The metric that verdicts are about; `load` may set what its items allow.
-        higher_is_better: Whether more of it is better.
-        headline: The metrics that reports show; the terminal shows the first three.
-    """
-
-    name: ClassVar[str]
-    title: ClassVar[str]
-    max_new_tokens: ClassVar[int]
-    primary: str
-    higher_is_better: bool = True
-    headline: tuple[str, ...]
-
-    @abstractmethod
-    def load(self, source: Source, problems: Problems) -> list[Item]:
-        """Reads the items, in the dataset's order, before any limit."""
-
-    @abstractmethod
-    def count(self, items: Sequence[Item], texts: Sequence[str]) -> Counts:
-        """Reduces one run's answers, in the items' order, to counts per item."""
-
-    @abstractmethod
-    def metrics(self, sums: Mapping[str, Array]) -> dict[str, Array]:
-        """The metrics from summed counts, elementwise over arrays of any one shape."""
-
-    def scoring(self) -> Mapping[str, Any]:
-        """What scores depend on beside items and answers, such as a parser (JSON-ready)."""
-        return {}
+        Raises:
+            UserError: One of the others was given.
+        """
+        for field in dataclasses.fields(self):
+            if field.name in others and getattr(self, field.name) != field.default:
+                raise UserError(
+                    f"{self.name}: --{field.name} has no meaning with {chosen}. Leave one out."
+                )
 
 
-B = TypeVar("B", bound=type[Benchmark])
+def image_file(folder: PathLike | None, name: str, where: str = "") -> Path | None:
+    """The file of a listed image, None without a folder of images.
 
-_REGISTERED: dict[str, type[Benchmark]] = {}
-# Loaded when first asked for.
-_BUILT_IN = {
-    "pope": "secondsight.benchmarks.pope",
-    "chair": "secondsight.benchmarks.chair",
-    "mme": "secondsight.benchmarks.mme",
-    "amber": "secondsight.benchmarks.amber",
-}
-
-
-def register(benchmark: B) -> B:
-    """Class decorator: makes a benchmark known under its name."""
-    _REGISTERED[benchmark.name] = benchmark
-    return benchmark
-
-
-def names() -> list[str]:
-    """The names of all benchmarks."""
-    return sorted({*_REGISTERED, *_BUILT_IN})
-
-
-def create(name: str) -> Benchmark:
-    """A benchmark by name.
+    Args:
+        folder: The folder.
+        name: The image's name in it.
+        where: Where the name stands, to begin the error message with.
 
     Raises:
-        UserError: If there is none of that name.
+        DataError: The name is none, or leaves the folder.
     """
-    if name not in _REGISTERED:
-        if name not in _BUILT_IN:
-            raise UserError(f"No benchmark is called {name!r}.{nearest(name, names())}")
-        import_module(_BUILT_IN[name])
-    return _REGISTERED[name]()
-
-
-def image_file(folder: PathLike, name: str) -> Path:
-    """The file of a listed image; a name that leaves the folder is refused."""
+    if folder is None:
+        return None
     root = Path(folder)
-    path = root / name
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise DataError(f"{name!r} is not a file name inside {root}")
-    return path
-
-
-def absent_images(items: Sequence[Item]) -> list[Path]:
-    """The listed image files that do not exist, each once, in order."""
-    return [file for file in _files(items) if not file.is_file()]
-
-
-def unreadable_images(items: Sequence[Item]) -> list[Path]:
-    """The files among the listed images that are no images, by a look at their beginnings."""
-    return [file for file in _files(items) if file.is_file() and not _begins_as_image(file)]
-
-
-def _files(items: Sequence[Item]) -> list[Path]:
-    return list(dict.fromkeys(item.image for item in items if isinstance(item.image, Path)))
-
-
-def _begins_as_image(file: Path) -> bool:
-    try:
-        with Image.open(file):
-            return True
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return False
+    if not name or Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
+        raise DataError(f"{where}{': ' * bool(where)}{name!r} is not a file name inside {root}")
+    return root / name

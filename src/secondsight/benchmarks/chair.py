@@ -9,15 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
-from secondsight.benchmarks.base import Benchmark, Item, Source, image_file, register
+from secondsight.benchmarks.base import Benchmark, image_file
 from secondsight.benchmarks.coco import GroundTruth, ground_truth, read_ground_truth
 from secondsight.benchmarks.counts import Array, Counts, from_rows, harmonic, ratio
-from secondsight.benchmarks.records import Problems, field, read_records
-from secondsight.errors import DataError
+from secondsight.benchmarks.options import option
+from secondsight.benchmarks.records import Problems
+from secondsight.benchmarks.registry import register
+from secondsight.benchmarks.scoring import score
+from secondsight.benchmarks.sticker_splits import DATASET, SPLITS, USUAL
+from secondsight.benchmarks.task import Item, ItemImage, Metric, Response, Scorer, Task
 from secondsight.files import PathLike, read_text, text_hash
 from secondsight.objects.lexicon import Lexicon, coco_lexicon, read_lexicon
 from secondsight.objects.mentions import Mention, find_mentions, finished_part, word_count
@@ -144,20 +149,139 @@ def chair_metrics(sums: Mapping[str, Array]) -> dict[str, Array]:
     }
 
 
-def judge_caption(
-    image_id: str, caption: str, present: frozenset[str], lexicon: Lexicon
-) -> CaptionDetail:
-    """Finds what one caption names."""
-    return CaptionDetail(image_id, caption, tuple(find_mentions(caption, lexicon)), present)
-
-
-def _drop_unfinished(caption: str, finish_reason: object) -> str:
+def _without_unfinished(response: Response) -> str:
     """The caption without a last sentence that the length limit cut off.
 
-    Without a finish reason in the record, a text that does not end a sentence counts as cut.
+    Without a finish reason, a text that does not end a sentence counts as cut.
     """
-    cut = finish_reason == "length" if finish_reason is not None else True
-    return finished_part(caption) if cut else caption
+    cut = response.finish_reason == "length" if response.finish_reason is not None else True
+    return finished_part(response.text) if cut else response.text
+
+
+@dataclass(frozen=True)
+class ChairScorer(Scorer):
+    """Judges captions; an item's truth has the objects ``present``.
+
+    Attributes:
+        lexicon: Names of objects.
+        drop_unfinished: Whether a last sentence that the length limit cut off is left out.
+    """
+
+    lexicon: Lexicon
+    drop_unfinished: bool = False
+
+    def judge(self, item: Item, response: Response) -> CaptionDetail:
+        """Finds what one caption names."""
+        caption = _without_unfinished(response) if self.drop_unfinished else response.text
+        present = frozenset(item.truth["present"])
+        return CaptionDetail(
+            item.image_id, caption, tuple(find_mentions(caption, self.lexicon)), present
+        )
+
+    def count(self, items: Sequence[Item], responses: Sequence[Response]) -> Counts:
+        """Counts per caption."""
+        rows = [self.judge(*pair).counts() for pair in zip(items, responses, strict=True)]
+        return Counts(from_rows(rows, COLUMNS))
+
+    def metrics(self, sums: Mapping[str, Array]) -> dict[str, Array]:
+        """CHAIR's metrics."""
+        return chair_metrics(sums)
+
+    def result(
+        self,
+        items: Sequence[Item],
+        responses: Sequence[Response],
+        counts: Counts,
+        warnings: tuple[str, ...] = (),
+    ) -> ChairResult:
+        """The score of one run's captions."""
+        values = {name: float(value) for name, value in chair_metrics(counts.totals()).items()}
+        values.pop("n")
+        details = tuple(map(self.judge, items, responses))
+        return ChairResult(**values, n=len(items), captions=details, warnings=warnings)
+
+
+METRICS = (
+    Metric("chair_i", "CHAIRi", better="less", shown=True, panel=True, trade="upward"),
+    Metric("recall", shown=True, trade="across"),
+    Metric("mean_length", unit="words", better=None, shown=True, panel=True),
+    Metric("chair_s", "CHAIRs", better="less", shown=True),
+    Metric("f1", shown=True),
+    Metric("precision"),
+)
+
+
+@register("chair")
+@dataclass(frozen=True)
+class Chair(Benchmark):
+    """Captions judged by CHAIR: objects that they name and the images do not show."""
+
+    title: ClassVar[str] = "CHAIR"
+
+    instances: PathLike | None = option(None, "COCO-format instances file", kind=Path)
+    images: PathLike | None = option(None, "folder of the images", kind=Path)
+    dataset: str | None = option(
+        None, "a built-in dataset instead of files", kind=str, choices=(DATASET,)
+    )
+    split: str = option("test", "its split", choices=SPLITS)
+    captions: PathLike | None = option(
+        None, "COCO captions file; what the references name counts as shown", kind=Path
+    )
+    synonyms: PathLike | None = option(
+        None, "synonym file in the official format, to compare with papers", kind=Path
+    )
+    drop_unfinished: bool = option(False, "leave out a last sentence that the length limit cut off")
+    prompt: str = option("Please describe this image in detail.", "the instruction")
+
+    def load(self, problems: Problems) -> Task:
+        """One item per image of the instances file, or of the sticker scenes."""
+        lexicon = coco_lexicon() if self.synonyms is None else read_lexicon(self.synonyms)
+        images: Mapping[str, ItemImage]
+        if self.dataset is not None:
+            self.refuse_beside(f"--dataset {self.dataset}", ("instances", "images", "captions"))
+            from secondsight.benchmarks.sticker_source import sticker_images, sticker_instances
+
+            truth = ground_truth(sticker_instances(self.split), lexicon, problems)
+            drawn = sticker_images(self.split)
+            images = {image: drawn[file] for image, file in truth.files.items()}
+            name, usual = f"{self.dataset}/{self.split}", USUAL
+        else:
+            self.refuse_beside("--instances", ("split",))
+            instances = self.need("instances")
+            truth = read_ground_truth(instances, lexicon, problems, self.captions)
+            images = {
+                image: image_file(self.images, file, str(instances))
+                for image, file in truth.files.items()
+            }
+            name, usual = Path(instances).name, None
+        hashes = {
+            f"{kind}_sha256": None if path is None else text_hash(read_text(path))
+            for kind, path in (("synonyms", self.synonyms), ("captions", self.captions))
+        }
+        return Task(
+            dataset=name,
+            items=self._items(truth, images),
+            scorer=ChairScorer(truth.lexicon, self.drop_unfinished),
+            metrics=METRICS,
+            max_new_tokens=128,
+            scoring={**hashes, "drop_unfinished": self.drop_unfinished},
+            own_questions=False,
+            usual_images=usual,
+        )
+
+    def _items(self, truth: GroundTruth, images: Mapping[str, ItemImage]) -> tuple[Item, ...]:
+        return tuple(
+            Item(
+                id=image,
+                image_id=image,
+                image=images.get(image),
+                question=self.prompt,
+                truth={"present": sorted(present)},
+                group=image,  # any part of the images may be captioned
+                aliases=(truth.files[image],) if image in truth.files else (),
+            )
+            for image, present in truth.objects.items()
+        )
 
 
 def score_chair(
@@ -172,123 +296,20 @@ def score_chair(
     """Scores captions that anyone's code produced.
 
     Args:
-        answers: JSON lines of ``image_id`` and ``caption`` (and ``finish_reason``, if known).
+        answers: JSON lines of ``image_id`` and ``caption`` (and ``finish_reason``, if known), or
+            another form that is known.
         instances: A COCO-format instances file.
         captions: A COCO captions file of references; what they name counts as shown.
         synonyms: A synonym file in the official format, instead of the built-in table.
-        drop_unfinished: Ignore a last sentence that the length limit cut off.
+        drop_unfinished: Leave out a last sentence that the length limit cut off: where the finish
+            reason is ``length``, or is not known and the text does not end a sentence.
         lenient: Leave out bad records with a counted warning instead of raising.
 
     Raises:
-        DataError: Unreadable files, malformed lines, ids of unknown images.
+        DataError: Unreadable files, malformed lines, ids of unknown images, an image twice.
     """
-    problems = Problems(lenient=lenient)
-    lexicon = read_lexicon(synonyms) if synonyms is not None else coco_lexicon()
-    truth = read_ground_truth(instances, lexicon, problems, captions)
-    details: list[CaptionDetail] = []
-    for record in read_records(answers, problems):
-        image = field(record, ("image_id",), problems)
-        caption = field(record, ("caption",), problems)
-        if image is None or caption is None:
-            continue
-        present = truth.objects.get(str(image))
-        if present is None:
-            problems.add(
-                "unknown image_id",
-                f"{record.where}: image_id {image!r} is not in {instances}",
-            )
-            continue
-        text = str(caption)
-        if drop_unfinished:
-            text = _drop_unfinished(text, record.data.get("finish_reason"))
-        details.append(judge_caption(str(image), text, present, truth.lexicon))
-    warnings = problems.settle()
-    if not details:
-        raise DataError(f"{answers}: holds no usable caption")
-    return chair_result(details, warnings)
-
-
-def chair_result(details: Sequence[CaptionDetail], warnings: tuple[str, ...] = ()) -> ChairResult:
-    """The score of captions already judged."""
-    columns = from_rows([detail.counts() for detail in details], COLUMNS)
-    totals = {name: np.asarray(values.sum()) for name, values in columns.items()}
-    values = {name: float(value) for name, value in chair_metrics(totals).items()}
-    return ChairResult(
-        chair_s=values["chair_s"],
-        chair_i=values["chair_i"],
-        recall=values["recall"],
-        precision=values["precision"],
-        f1=values["f1"],
-        mean_length=values["mean_length"],
-        n=len(details),
-        captions=tuple(details),
-        warnings=warnings,
+    chair = Chair(
+        instances=instances, captions=captions, synonyms=synonyms, drop_unfinished=drop_unfinished
     )
-
-
-@register
-class Chair(Benchmark):
-    """Captions judged by CHAIR."""
-
-    name = "chair"
-    title = "CHAIR"
-    primary = "chair_i"
-    higher_is_better = False
-    max_new_tokens = 128
-    headline = ("chair_i", "recall", "mean_length", "chair_s", "f1")
-    question = "Please describe this image in detail."
-
-    def __init__(self) -> None:
-        self._lexicon = coco_lexicon()
-        self._synonyms: str | None = None
-
-    def load(self, source: Source, problems: Problems) -> list[Item]:
-        """One item per image of the instances file (or of the sticker scenes)."""
-        if source.synonyms is not None:
-            self._lexicon = read_lexicon(source.synonyms)
-            self._synonyms = text_hash(read_text(source.synonyms))
-        if source.dataset is not None:
-            from secondsight.benchmarks.sticker_source import sticker_scenes
-
-            scenes = sticker_scenes(source)
-            truth = ground_truth(scenes.instances, self._lexicon, problems)
-            images: Mapping[str, Any] = {
-                image: scenes.by_file[file] for image, file in truth.files.items()
-            }
-        else:
-            instances, folder = source.need("instances"), source.need("images")
-            truth = read_ground_truth(instances, self._lexicon, problems, source.captions)
-            images = {image: image_file(folder, name) for image, name in truth.files.items()}
-        self._lexicon = truth.lexicon
-        return self._items(truth, images, source.prompt or self.question)
-
-    def _items(self, truth: GroundTruth, images: Mapping[str, Any], question: str) -> list[Item]:
-        return [
-            Item(
-                id=image,
-                image_id=image,
-                image=images[image],
-                question=question,
-                truth={"present": sorted(truth.objects[image])},
-            )
-            for image in truth.objects
-            if image in images
-        ]
-
-    def count(self, items: Sequence[Item], texts: Sequence[str]) -> Counts:
-        """Counts per caption."""
-        rows = [
-            judge_caption(
-                item.image_id, text, frozenset(item.truth["present"]), self._lexicon
-            ).counts()
-            for item, text in zip(items, texts, strict=True)
-        ]
-        return Counts(from_rows(rows, COLUMNS))
-
-    def metrics(self, sums: Mapping[str, Array]) -> dict[str, Array]:
-        """CHAIR's metrics."""
-        return chair_metrics(sums)
-
-    def scoring(self) -> Mapping[str, Any]:
-        """The synonyms, by their hash; None for the built-in ones."""
-        return {"synonyms_sha256": self._synonyms}
+    result: ChairResult = score(chair, answers, lenient=lenient).result  # type: ignore[assignment]
+    return result

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from secondsight.benchmarks.records import Problems
+from secondsight.benchmarks.records import Problems, as_id
 from secondsight.errors import DataError
 from secondsight.files import PathLike, read_json
 from secondsight.objects.lexicon import Lexicon, words_of
@@ -62,7 +62,7 @@ def ground_truth(
     try:
         names = {category["id"]: str(category["name"]) for category in document["categories"]}
         images = {str(image["id"]): image.get("file_name") for image in document["images"]}
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataError(f"{source}: not in COCO's instances format ({error!r})") from None
     lexicon = lexicon.including(" ".join(words_of(name)) for name in names.values())
     objects: dict[str, set[str]] = {image: set() for image in images}
@@ -70,7 +70,7 @@ def ground_truth(
         try:
             image, category = str(annotation["image_id"]), annotation["category_id"]
             name = names[category]
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             problems.add("bad annotation", f"{source}: annotation {index}: no such {error}")
             continue
         if image not in objects:
@@ -82,7 +82,7 @@ def ground_truth(
         if named is not None:
             objects[image].add(named)
     if captions is not None:
-        _add_captions(objects, captions, lexicon)
+        _add_captions(objects, captions, lexicon, problems)
     return GroundTruth(
         {image: frozenset(found) for image, found in objects.items()},
         {image: str(file) for image, file in images.items() if file},
@@ -103,10 +103,18 @@ def _document(path: PathLike, keys: tuple[str, ...]) -> Mapping[str, Any]:
     return checked
 
 
-def _add_captions(objects: dict[str, set[str]], captions: PathLike, lexicon: Lexicon) -> None:
-    for annotation in _document(captions, ("annotations",))["annotations"]:
+def _add_captions(
+    objects: dict[str, set[str]], captions: PathLike, lexicon: Lexicon, problems: Problems
+) -> None:
+    document = _document(captions, ("annotations",))
+    for index, annotation in enumerate(document["annotations"]):
+        image = as_id(annotation.get("image_id")) if isinstance(annotation, dict) else None
+        text = annotation.get("caption") if isinstance(annotation, dict) else None
+        if image is None or not isinstance(text, str):
+            problems.add(
+                "bad annotation", f"{captions}: annotation {index}: no image_id and caption"
+            )
+            continue
         # COCO's captions cover more images than an instances file of a subset: others are no error.
-        found = objects.get(str(annotation.get("image_id")))
-        if found is not None:
-            text = str(annotation.get("caption", ""))
-            found.update(mention.object for mention in find_mentions(text, lexicon))
+        if image in objects:
+            objects[image].update(mention.object for mention in find_mentions(text, lexicon))

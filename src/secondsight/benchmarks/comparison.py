@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from secondsight.benchmarks.base import Benchmark, Item
 from secondsight.benchmarks.counts import Array, Counts
 from secondsight.benchmarks.statistics import (
     CONFIDENCE,
@@ -25,17 +24,14 @@ from secondsight.benchmarks.statistics import (
     mcnemar_error,
     mcnemar_p,
     resample_images,
+    settled,
 )
+from secondsight.benchmarks.task import Item, Metric, Response, Task
 from secondsight.benchmarks.yesno import NO, YES
 
 REGULAR = "regular"
-_COUNTS_ONLY = ("n", "unparsed", "other", "answers")
-_POINTS = ("amber_score", "score", "hallucination", "perception", "cognition", "mean_length")
-
-
-def in_percent(metric: str) -> bool:
-    """Whether a metric is a fraction, which is shown in percent; points and lengths are not."""
-    return metric.rpartition(".")[2] not in _POINTS
+MANY: Final = 1_000_000
+"""Images beyond which their number is no advice."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +109,9 @@ class Comparison:
 
     Attributes:
         benchmark: The benchmark's name.
-        primary: The metric of the comparisons.
-        higher_is_better: Whether more of it is better.
-        headline: The metrics to show, most important first.
+        dataset: The name of the data.
+        metrics: What the figures of the rows are; comparisons are about the first.
+        scoring: What the scores depend on beside questions and answers.
         items: Questions.
         images: Images.
         seeds: The seeds.
@@ -125,9 +121,9 @@ class Comparison:
     """
 
     benchmark: str
-    primary: str
-    higher_is_better: bool
-    headline: tuple[str, ...]
+    dataset: str
+    metrics: tuple[Metric, ...]
+    scoring: Mapping[str, Any]
     items: int
     images: int
     seeds: tuple[int, ...]
@@ -135,15 +131,42 @@ class Comparison:
     rows: tuple[Row, ...]
     warnings: tuple[str, ...] = ()
 
+    @property
+    def primary(self) -> Metric:
+        """The metric of the comparisons."""
+        return self.metrics[0]
+
+    @property
+    def shown(self) -> tuple[Metric, ...]:
+        """The metrics that are columns of the reports."""
+        return tuple(metric for metric in self.metrics if metric.shown)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, as ``scores.schema.json`` describes it."""
-        return {"schema_version": 1, "confidence": CONFIDENCE, **asdict(self)}
+        values = asdict(self)
+        del values["metrics"]
+        return {
+            "schema_version": 2,
+            "confidence": CONFIDENCE,
+            "benchmark": values.pop("benchmark"),
+            "dataset": values.pop("dataset"),
+            "primary": self.primary.name,
+            "higher_is_better": self.primary.better != "less",
+            "headline": [metric.name for metric in self.shown],
+            "metrics": {metric.name: _described(metric) for metric in self.metrics},
+            **values,
+        }
+
+
+def _described(metric: Metric) -> dict[str, Any]:
+    return {"title": metric.label, "unit": metric.unit, "better": metric.better}
 
 
 def compare(
-    benchmark: Benchmark,
+    benchmark: str,
+    task: Task,
     items: Sequence[Item],
-    answers: Mapping[str, Mapping[int, Sequence[str]]],
+    answers: Mapping[str, Mapping[int, Sequence[Response]]],
     controls: Sequence[str] = (),
     *,
     resamples: int = RESAMPLES,
@@ -152,19 +175,21 @@ def compare(
     """Scores all methods and compares them.
 
     Args:
-        benchmark: The benchmark.
-        items: Its items.
-        answers: For each method (``regular`` among them) and seed the texts, in the items' order.
+        benchmark: The benchmark's name.
+        task: What was asked, and how answers are judged.
+        items: Those of its items that were answered.
+        answers: For each method and seed the answers, in the items' order; all methods have the
+            same seeds.
         controls: Those methods that are controls.
         resamples: Resamples of the bootstrap.
         warnings: Notes to hand on.
     """
     counts = {
-        method: {seed: benchmark.count(items, texts) for seed, texts in by_seed.items()}
+        method: {seed: task.scorer.count(items, responses) for seed, responses in by_seed.items()}
         for method, by_seed in answers.items()
     }
     seeds = tuple(next(iter(answers.values())))
-    table = _Table(benchmark, items, counts, seeds)
+    table = _Table(task, items, counts, seeds)
     pairs = _pairs(table, controls)
     resampled = resample_images(
         lambda weights: table.quantities(weights, pairs), table.images, resamples=resamples
@@ -181,10 +206,10 @@ def compare(
         for warning in count.warnings
     )
     return Comparison(
-        benchmark=benchmark.name,
-        primary=benchmark.primary,
-        higher_is_better=benchmark.higher_is_better,
-        headline=tuple(name for name in benchmark.headline if name in table.metrics),
+        benchmark=benchmark,
+        dataset=task.dataset,
+        metrics=table.metrics,
+        scoring=task.scoring,
         items=len(items),
         images=table.images,
         seeds=seeds,
@@ -199,12 +224,12 @@ class _Table:
 
     def __init__(
         self,
-        benchmark: Benchmark,
+        task: Task,
         items: Sequence[Item],
         counts: Mapping[str, Mapping[int, Counts]],
         seeds: tuple[int, ...],
     ) -> None:
-        self.benchmark, self.items, self.counts, self.seeds = benchmark, items, counts, seeds
+        self.task, self.items, self.counts, self.seeds = task, items, counts, seeds
         self.methods = tuple(counts)
         index = {image: i for i, image in enumerate(dict.fromkeys(i.image_id for i in items))}
         self.images = len(index)
@@ -218,11 +243,8 @@ class _Table:
         self.point = {
             method: self.values(method, np.ones((1, self.images))) for method in self.methods
         }
-        self.metrics = tuple(
-            name
-            for name in next(iter(self.point.values()))
-            if name.rpartition(".")[2] not in _COUNTS_ONLY
-        )
+        self.metrics = task.compared(list(next(iter(self.point.values()))))
+        self._primary = self.metrics[0].name
 
     def _summed(self, counts: Counts) -> Array:
         return np.stack(
@@ -238,7 +260,7 @@ class _Table:
         sums = (weights @ self._by_image[method]).reshape(
             len(weights), len(self.seeds), len(self._columns)
         )
-        return self.benchmark.metrics(
+        return self.task.scorer.metrics(
             {name: sums[:, :, index] for index, name in enumerate(self._columns)}
         )
 
@@ -246,18 +268,25 @@ class _Table:
         """Metrics of all methods, then differences of all pairs: (quantities, weightings)."""
         values = {method: self.values(method, weights) for method in self.methods}
         means = [
-            values[method][name].mean(axis=1) for method in self.methods for name in self.metrics
+            values[method][metric.name].mean(axis=1)
+            for method in self.methods
+            for metric in self.metrics
         ]
-        primary = {m: v[self.benchmark.primary].mean(axis=1) for m, v in values.items()}
-        return np.stack([*means, *(primary[one] - primary[other] for one, other in pairs)])
+        primary = {method: found[self._primary].mean(axis=1) for method, found in values.items()}
+        differences = [settled(primary[one] - primary[other]) for one, other in pairs]
+        return np.stack([*means, *differences])
 
     def primary(self, method: str) -> float:
         """The primary metric's mean over the seeds."""
-        return float(self.point[method][self.benchmark.primary].mean())
+        return float(self.point[method][self._primary].mean())
+
+    def difference(self, method: str, other: str) -> float:
+        """Method minus other in the primary metric, 0 where only rounding tells them apart."""
+        return float(settled(np.asarray(self.primary(method) - self.primary(other))))
 
     def better(self, difference: float) -> float:
         """A difference with its sign turned so that more is better."""
-        return difference if self.benchmark.higher_is_better else -difference
+        return -difference if self.metrics[0].better == "less" else difference
 
 
 def _pairs(table: _Table, controls: Sequence[str]) -> list[tuple[str, str]]:
@@ -276,7 +305,7 @@ def _paired(
     offset = len(table.methods) * len(table.metrics)
     found = []
     for number, (method, other) in enumerate(pairs):
-        difference = table.primary(method) - table.primary(other)
+        difference = table.difference(method, other)
         position = offset + number
         changes = _changes(table, method, other)
         error = 0.0 if resampled is None else float(resampled.error[position])
@@ -350,13 +379,13 @@ def _row(
 ) -> Row:
     first = table.methods.index(method) * len(table.metrics)
     metrics = {
-        name: Estimate(
-            mean=float(table.point[method][name].mean()),
+        metric.name: Estimate(
+            mean=float(table.point[method][metric.name].mean()),
             low=None if resampled is None else float(resampled.low[first + number]),
             high=None if resampled is None else float(resampled.high[first + number]),
-            seeds=tuple(float(value) for value in table.point[method][name][0]),
+            seeds=tuple(float(value) for value in table.point[method][metric.name][0]),
         )
-        for number, name in enumerate(table.metrics)
+        for number, metric in enumerate(table.metrics)
     }
     mine = [pair for (one, _), pair in paired.items() if one == method]
     regular = next((pair for pair in mine if pair.against == REGULAR), None)
@@ -395,4 +424,5 @@ def _verdict(
         return "not distinguishable at this size (n needed: unknown, no difference seen)"
     # The normal approximation may fall short of the exact test by a little.
     needed = max(best.images_needed, table.images + 1)
-    return f"not distinguishable at this size (n needed: {needed} images)"
+    number = f"over {MANY:,}" if needed > MANY else str(needed)
+    return f"not distinguishable at this size (n needed: {number} images)"

@@ -7,15 +7,22 @@ whose two questions are both answered right.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from secondsight.benchmarks.base import Benchmark, Item, Source, register
+from secondsight.benchmarks.answer_files import ANSWERS, AnswerSet
+from secondsight.benchmarks.base import Benchmark
 from secondsight.benchmarks.counts import Array, Counts, ratio
+from secondsight.benchmarks.options import option
 from secondsight.benchmarks.records import Problems
+from secondsight.benchmarks.registry import register
+from secondsight.benchmarks.scoring import score
+from secondsight.benchmarks.sticker_splits import DATASET, SPLITS, USUAL
+from secondsight.benchmarks.task import Item, Metric, Response, Scorer, Task
 from secondsight.benchmarks.yesno import NO, UNPARSED, YES
 from secondsight.errors import DataError
 from secondsight.files import PathLike, read_text
@@ -39,8 +46,10 @@ TOTALS: Mapping[str, tuple[str, ...]] = {
     "hallucination": ("existence", "count", "position", "color"),
 }
 
+OFFICIAL: Final = (*PERCEPTION, *COGNITION)
 _COLUMNS = ("n", "correct", "images", "both", "tp", "yes", "labelled_yes", "other")
-_REST = ("hallucination", "yes_ratio")
+_SHARES: Final = ("accuracy", "accuracy_plus", "precision", "recall", "yes_ratio")
+_FIGURES: Final = ("accuracy", "accuracy_plus", "score", "precision", "recall")
 _IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 
 
@@ -77,7 +86,8 @@ class MmeResult:
         totals: Points over the tasks of perception, cognition and hallucination (existence,
             count, position, color); None where no task of the group was scored.
         missing: Official tasks that were not scored and so are not in the totals.
-        warnings: Counted problems of lenient runs.
+        warnings: Counted problems of lenient runs, tasks that are in no total, totals over fewer
+            tasks than the official ones.
     """
 
     tasks: Mapping[str, TaskScore]
@@ -95,15 +105,6 @@ class MmeResult:
         }
 
 
-@dataclass(frozen=True)
-class Answered:
-    """One line of an answer file."""
-
-    image: str
-    label: str
-    answer: str
-
-
 def parse_mme(answer: str) -> str:
     """MME's parse: exactly yes or no, else the first 4 characters, "yes" before "no"."""
     lowered = answer.lower()
@@ -113,21 +114,22 @@ def parse_mme(answer: str) -> str:
     return YES if YES in head else NO if NO in head else UNPARSED
 
 
-def count_pairs(rows: Sequence[tuple[str, str, str]]) -> Counts:
+def count_pairs(items: Sequence[Item], texts: Sequence[str]) -> Counts:
     """Counts of MME answers.
 
     Args:
-        rows: Task, label and answer; every two rows in sequence are one image's.
+        items: The questions, those of an image in sequence; the truth has ``task`` and ``label``.
+        texts: Their answers.
     """
-    tasks = dict.fromkeys(task for task, _, _ in rows)
-    columns = {f"{task}/{name}": np.zeros(len(rows)) for task in ("", *tasks) for name in _COLUMNS}
-    predictions = [parse_mme(answer) for _, _, answer in rows]
-    right = [
-        prediction == label for prediction, (_, label, _) in zip(predictions, rows, strict=True)
-    ]
-    for index, (task, label, _) in enumerate(rows):
-        prediction = predictions[index]
-        second = index % 2 == 1
+    tasks = dict.fromkeys(item.truth["task"] for item in items)
+    columns = {f"{task}/{name}": np.zeros(len(items)) for task in ("", *tasks) for name in _COLUMNS}
+    predictions = [parse_mme(text) for text in texts]
+    labels = [item.truth["label"] for item in items]
+    right = [one == label for one, label in zip(predictions, labels, strict=True)]
+    pairs = [(item.truth["task"], item.image_id) for item in items]
+    for index, (task, _) in enumerate(pairs):
+        prediction, label = predictions[index], labels[index]
+        second = index > 0 and pairs[index] == pairs[index - 1]
         values = {
             "n": 1,
             "correct": right[index],
@@ -170,27 +172,138 @@ def mme_metrics(sums: Mapping[str, Array]) -> dict[str, Array]:
     return found
 
 
-def mme_result(rows: Sequence[tuple[str, str, str]], warnings: tuple[str, ...] = ()) -> MmeResult:
-    """The score of answers in memory (rows as in `count_pairs`)."""
-    values = {name: float(value) for name, value in mme_metrics(count_pairs(rows).totals()).items()}
-    tasks = list(dict.fromkeys(task for task, _, _ in rows))
-    return MmeResult(
-        tasks={
-            task: TaskScore(
-                accuracy=values[f"{task}.accuracy"],
-                accuracy_plus=values[f"{task}.accuracy_plus"],
-                score=values[f"{task}.score"],
-                precision=values[f"{task}.precision"],
-                recall=values[f"{task}.recall"],
-                n=int(values[f"{task}.n"]),
-                other=int(values[f"{task}.other"]),
-            )
-            for task in tasks
-        },
-        totals={total: values.get(total) for total in TOTALS},
-        missing=tuple(task for task in (*PERCEPTION, *COGNITION) if task not in tasks),
-        warnings=warnings,
+class MmeScorer(Scorer):
+    """Judges MME's pairs of answers."""
+
+    def count(self, items: Sequence[Item], responses: Sequence[Response]) -> Counts:
+        """Counts per question."""
+        return count_pairs(items, [_one_line(response.text) for response in responses])
+
+    def metrics(self, sums: Mapping[str, Array]) -> dict[str, Array]:
+        """Accuracies, scores per task and totals."""
+        return mme_metrics(sums)
+
+    def result(
+        self,
+        items: Sequence[Item],
+        responses: Sequence[Response],
+        counts: Counts,
+        warnings: tuple[str, ...] = (),
+    ) -> MmeResult:
+        """The score of one run's answers."""
+        values = {name: float(value) for name, value in mme_metrics(counts.totals()).items()}
+        tasks = list(dict.fromkeys(item.truth["task"] for item in items))
+        return MmeResult(
+            tasks={
+                task: TaskScore(
+                    **{name: values[f"{task}.{name}"] for name in _FIGURES},
+                    n=int(values[f"{task}.n"]),
+                    other=int(values[f"{task}.other"]),
+                )
+                for task in tasks
+            },
+            totals={total: values.get(total) for total in TOTALS},
+            missing=tuple(task for task in OFFICIAL if task not in tasks),
+            warnings=(*warnings, *unofficial(tasks), *_partial(tasks)),
+        )
+
+
+def _one_line(text: str) -> str:
+    """The answer as a line of MME's own files can hold it."""
+    return " ".join(text.split()) if set("\n\r\t") & set(text) else text
+
+
+def unofficial(tasks: Sequence[str]) -> list[str]:
+    """What is said of tasks that are none of MME's, and so are in no total."""
+    found = []
+    for task in tasks:
+        if task not in OFFICIAL:
+            near = get_close_matches(task.lower(), OFFICIAL, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            found.append(f"{task!r} is no task of MME and is in no total{hint}")
+    return found
+
+
+def _partial(tasks: Sequence[str]) -> list[str]:
+    """What is said of totals over some of their tasks."""
+    return [
+        f"the total {total} is over {len(there)} of {len(members)} tasks: {', '.join(there)}"
+        for total, members in TOTALS.items()
+        if 0 < len(there := [task for task in members if task in tasks]) < len(members)
+    ]
+
+
+@register("mme")
+@dataclass(frozen=True)
+class Mme(Benchmark):
+    """MME's pairs of yes/no questions."""
+
+    title: ClassVar[str] = "MME"
+
+    annotations: PathLike | None = option(None, "MME's benchmark folder", kind=Path)
+    dataset: str | None = option(
+        None, "a built-in dataset instead of files", kind=str, choices=(DATASET,)
     )
+    split: str = option("test", "its split", choices=SPLITS)
+
+    def load(self, problems: Problems) -> Task:
+        """One item per question, the two of an image in sequence."""
+        if self.dataset is not None:
+            self.refuse_beside(f"--dataset {self.dataset}", ("annotations",))
+            from secondsight.benchmarks.sticker_source import sticker_mme_items
+
+            items = sticker_mme_items(self.split)
+            return _task(f"{self.dataset}/{self.split}", items, USUAL)
+        self.refuse_beside("--annotations", ("split",))
+        folder = self.need("annotations")
+        return _task(Path(folder).name, read_benchmark(folder, problems))
+
+    def read(self, answers: PathLike, problems: Problems) -> tuple[Task, tuple[AnswerSet, ...]]:
+        """Reads MME's own folder of answers, which holds the labels, or any other file."""
+        folder = Path(answers)
+        if (self.dataset is None and self.annotations is None) or (
+            folder.is_dir() and not (folder / ANSWERS).exists()
+        ):
+            items, texts = read_mme_answers(folder, problems)
+            responses = {item.id: Response(text) for item, text in zip(items, texts, strict=True)}
+            return _task(folder.name, items), (AnswerSet(None, None, responses),)
+        return super().read(answers, problems)
+
+
+def _task(dataset: str, items: Sequence[Item], usual: int | None = None) -> Task:
+    tasks = dict.fromkeys(item.truth["task"] for item in items)
+    totals = [name for name in TOTALS if set(TOTALS[name]) & set(tasks)]
+    small = not set(tasks) - set(TOTALS["hallucination"])  # perception says the same of these
+    return Task(
+        dataset=dataset,
+        items=tuple(items),
+        scorer=MmeScorer(),
+        metrics=(
+            Metric("accuracy", shown=True, panel=True),
+            Metric("accuracy_plus", "accuracy+", shown=True),
+            *(
+                Metric(
+                    name,
+                    unit="points",
+                    shown=name == "hallucination" or not small,
+                    panel=name == "hallucination",
+                )
+                for name in totals
+            ),
+            Metric("yes_ratio", better=None, shown=True, panel=True),
+            Metric("score", unit="points"),
+            Metric("precision"),
+            Metric("recall"),
+            *(metric for task in tasks for metric in _task_metrics(task)),
+        ),
+        max_new_tokens=16,
+        usual_images=usual,
+    )
+
+
+def _task_metrics(task: str) -> tuple[Metric, ...]:
+    score_of = Metric(f"{task}.score", unit="points")
+    return (score_of, *(replace(score_of, name=f"{task}.{n}", unit="share") for n in _SHARES))
 
 
 def score_mme(answers: PathLike, *, lenient: bool = False) -> MmeResult:
@@ -204,57 +317,80 @@ def score_mme(answers: PathLike, *, lenient: bool = False) -> MmeResult:
     Raises:
         DataError: Bad input, each case with file and line.
     """
-    problems = Problems(lenient=lenient)
-    folder = Path(answers)
-    if not folder.is_dir():
-        raise DataError(f"{folder}: not a folder; MME's answers are a folder of TASK.txt files")
-    files = sorted(folder.glob("*.txt"), key=_official_order)
+    result: MmeResult = score(Mme(), answers, lenient=lenient).result  # type: ignore[assignment]
+    return result
+
+
+def read_mme_answers(folder: PathLike, problems: Problems) -> tuple[list[Item], list[str]]:
+    """Reads MME's own folder of answers.
+
+    Args:
+        folder: Folder of ``TASK.txt`` files.
+        problems: Receives bad lines, and images that a task has twice.
+
+    Returns:
+        The questions, and their answers.
+
+    Raises:
+        DataError: It is no folder, or holds no usable answer.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise DataError(
+            f"{root}: not a folder; MME's answers are a folder of TASK.txt files (a file of other "
+            "answers needs --annotations as well, MME's benchmark folder)"
+        )
+    files = sorted(root.glob("*.txt"), key=_official_order)
     if not files:
-        raise DataError(f"{folder}: holds no TASK.txt file")
-    rows = [
-        (file.stem, line.label, line.answer) for file in files for line in _pairs(file, problems)
-    ]
-    warnings = problems.settle()
-    if not rows:
-        raise DataError(f"{folder}: holds no usable answer")
-    return mme_result(rows, warnings)
+        raise DataError(f"{root}: holds no TASK.txt file")
+    found = [pair for file in files for pair in _pairs(file, problems)]
+    if not found:
+        problems.settle()
+        raise DataError(f"{root}: holds no usable answer")
+    return [item for item, _ in found], [text for _, text in found]
 
 
 def _official_order(file: Path) -> tuple[int, str]:
-    order = (*PERCEPTION, *COGNITION)
-    return (order.index(file.stem) if file.stem in order else len(order), file.stem)
+    return (OFFICIAL.index(file.stem) if file.stem in OFFICIAL else len(OFFICIAL), file.stem)
 
 
-def _pairs(file: Path, problems: Problems) -> list[Answered]:
+def _pairs(file: Path, problems: Problems) -> list[tuple[Item, str]]:
     """The lines of a task file, image by image; an image with a bad line is left out."""
     numbered = [
         (number, line.rstrip("\r"))
         for number, line in enumerate(read_text(file).split("\n"), start=1)
         if line.strip()
     ]
-    found: list[Answered] = []
+    found: dict[str, tuple[tuple[Item, str], ...]] = {}
     if len(numbered) % 2:
         problems.add(
             "odd number of lines",
             f"{file}:{numbered[-1][0]}: {len(numbered)} lines, but each image has two questions",
         )
     for first, second in zip(numbered[::2], numbered[1::2], strict=False):
-        lines = [_answered(file, *first, problems), _answered(file, *second, problems)]
-        pair = [line for line in lines if line is not None]
+        lines = [
+            _answered(file, *line, place, problems) for place, line in enumerate((first, second), 1)
+        ]
+        pair = tuple(line for line in lines if line is not None)
         if len(pair) < 2:
             continue
-        if pair[0].image != pair[1].image:
+        images = [item.aliases[0] for item, _ in pair]
+        if images[0] != images[1]:
             problems.add(
                 "unpaired image",
-                f"{file}:{second[0]}: the second question of {pair[0].image} was expected, "
-                f"not one of {pair[1].image}",
+                f"{file}:{second[0]}: the second question of {images[0]} was expected, "
+                f"not one of {images[1]}",
             )
-            continue
-        found += pair
-    return found
+        elif images[0] in found:
+            problems.add("duplicate image", f"{file}:{first[0]}: {images[0]} was answered before")
+        else:
+            found[images[0]] = pair
+    return [line for pair in found.values() for line in pair]
 
 
-def _answered(file: Path, number: int, line: str, problems: Problems) -> Answered | None:
+def _answered(
+    file: Path, number: int, line: str, place: int, problems: Problems
+) -> tuple[Item, str] | None:
     parts = line.split("\t")
     if len(parts) != 4:
         problems.add(
@@ -263,49 +399,27 @@ def _answered(file: Path, number: int, line: str, problems: Problems) -> Answere
             "(image, question, label, answer)",
         )
         return None
-    image, _, label, answer = parts
+    image, question, label, answer = parts
     if label.strip().lower() not in (YES, NO):
         problems.add(
             "label neither yes nor no", f"{file}:{number}: label {label!r} is neither yes nor no"
         )
         return None
-    return Answered(image, label.strip().lower(), answer)
+    return _item(file.stem, image, place, question, label), answer
 
 
-@register
-class Mme(Benchmark):
-    """MME's pairs of yes/no questions."""
-
-    name = "mme"
-    title = "MME"
-    primary = "accuracy"
-    max_new_tokens = 16
-    headline: tuple[str, ...] = ("accuracy", "accuracy_plus", *_REST)
-
-    def load(self, source: Source, problems: Problems) -> list[Item]:
-        """One item per question, the two of an image in sequence."""
-        if source.dataset is not None:
-            from secondsight.benchmarks.sticker_source import sticker_mme_items
-
-            items = sticker_mme_items(source)
-        else:
-            items = read_benchmark(source.need("annotations"), problems)
-        if {item.truth["task"] for item in items} - set(TOTALS["hallucination"]):
-            self.headline = ("accuracy", "accuracy_plus", "perception", "cognition", *_REST)
-        return items
-
-    def count(self, items: Sequence[Item], texts: Sequence[str]) -> Counts:
-        """Counts per question."""
-        return count_pairs(
-            [
-                (item.truth["task"], item.truth["label"], " ".join(text.split()))
-                for item, text in zip(items, texts, strict=True)
-            ]
-        )
-
-    def metrics(self, sums: Mapping[str, Array]) -> dict[str, Array]:
-        """Accuracies, scores per task and totals."""
-        return mme_metrics(sums)
+def _item(
+    task: str, image: str, number: int, question: str, label: str, file: Path | None = None
+) -> Item:
+    return Item(
+        id=f"{task}/{image}/{number}",
+        image_id=f"{task}/{image}",
+        image=file,
+        question=question,
+        truth={"task": task, "label": label.strip().lower()},
+        group=task,
+        aliases=(image, *(() if file is None else (file.name, f"{task}/{file.name}"))),
+    )
 
 
 def read_benchmark(folder: PathLike, problems: Problems) -> list[Item]:
@@ -348,12 +462,6 @@ def _questions(task: str, file: Path, images: Path, problems: Problems) -> list[
     candidates = [images / f"{file.stem}{suffix}" for suffix in _IMAGES]
     shown = next((path for path in candidates if path.is_file()), candidates[0])
     return [
-        Item(
-            id=f"{task}/{file.stem}/{number}",
-            image_id=f"{task}/{file.stem}",
-            image=shown,
-            question=question,
-            truth={"task": task, "label": label.strip().lower()},
-        )
+        _item(task, file.stem, number, question, label, shown)
         for number, (question, label) in enumerate(pairs, start=1)
     ]

@@ -1,10 +1,16 @@
-"""The report's plots as SVG text, so that a page with them opens without a network."""
+"""The report's plots as SVG text, so that a page with them opens without a network.
+
+Colours are names of the page's own, so that the plots follow its light or dark theme.
+"""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
+from typing import Any, Final
 
-from secondsight.benchmarks.comparison import Comparison, Row, in_percent
+from secondsight.benchmarks.comparison import Comparison, Row
+from secondsight.benchmarks.task import Metric
 from secondsight.extras import needed
 
 with needed("eval", "A report with plots"):
@@ -13,47 +19,51 @@ with needed("eval", "A report with plots"):
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-# Metrics in one panel each, and a pair whose trade-off is the point, by what is measured.
-_PANELS = ("accuracy", "yes_ratio", "amber_score", "chair_i", "mean_length", "hallucination")
-_TRADE = (("recall", "chair_i"), ("cover", "chair"))
-_NAMES = {
-    "accuracy": "accuracy, %",
-    "yes_ratio": "share of yes among the answers, %",
-    "amber_score": "AMBER score",
-    "chair_i": "CHAIRi, % (less is better)",
-    "chair": "CHAIR, % (less is better)",
-    "cover": "Cover, % (more is better)",
-    "recall": "recall, % (more is better)",
-    "mean_length": "words per caption",
-    "hallucination": "hallucination total (points)",
+_METHOD, _CONTROL, _INK, _GRID = "#010101", "#020202", "#030303", "#040404"
+_COLOURS: Final[Mapping[str, str]] = {
+    _METHOD: "var(--method)",
+    _CONTROL: "var(--control)",
+    _INK: "currentColor",
+    _GRID: "var(--line)",
 }
-_METHOD, _CONTROL = "#2457a6", "#9a6a16"
+"""Colours that stand for the page's in what matplotlib writes."""
+
+_STYLE: Final[dict[Any, Any]] = {
+    "svg.hashsalt": "secondsight",
+    "svg.fonttype": "none",
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "grid.color": _GRID,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+}
 
 
 def plots(comparison: Comparison) -> list[str]:
-    """The plots of a run: metrics with their intervals, and CHAIR against recall for captions."""
-    captions = any(set(pair) <= set(comparison.rows[0].metrics) for pair in _TRADE)
-    drawn = []
-    for pair in _TRADE:
-        if set(pair) <= set(comparison.rows[0].metrics):
-            drawn.append(_trade(comparison, *pair))
-    skipped = ("accuracy", "yes_ratio") if captions and comparison.benchmark == "chair" else ()
-    names = [n for n in _PANELS if n in comparison.rows[0].metrics and n not in skipped]
-    if names:
-        drawn.append(_panels(comparison, names))
-    return drawn
+    """The plots of a run: one metric against another, where two are, and metrics by method."""
+    with mpl.rc_context(_STYLE):
+        across = next((m for m in comparison.metrics if m.trade == "across"), None)
+        upward = next((m for m in comparison.metrics if m.trade == "upward"), None)
+        panels = [_panel(comparison, metric) for metric in comparison.metrics if metric.panel]
+        if across is None or upward is None:
+            return panels
+        return [_trade(comparison, across, upward), *panels]
 
 
 def _colour(row: Row) -> str:
     return _CONTROL if row.control else _METHOD
 
 
-def _value(row: Row, name: str) -> float:
-    return row.metrics[name].mean * (100 if in_percent(name) else 1)
+def _value(row: Row, metric: Metric) -> float:
+    return row.metrics[metric.name].mean * metric.factor
 
 
-def _error(row: Row, name: str) -> list[list[float]] | None:
-    estimate, factor = row.metrics[name], 100 if in_percent(name) else 1
+def _error(row: Row, metric: Metric) -> list[list[float]] | None:
+    estimate, factor = row.metrics[metric.name], metric.factor
     if estimate.low is None or estimate.high is None:
         return None
     # The percentile interval may lie beside the mean of a tiny sample: never a negative bar.
@@ -61,29 +71,28 @@ def _error(row: Row, name: str) -> list[list[float]] | None:
     return [[factor * max(0.0, below)], [factor * max(0.0, above)]]
 
 
-def _panels(comparison: Comparison, names: list[str]) -> str:
+def _panel(comparison: Comparison, metric: Metric) -> str:
     rows = comparison.rows
-    figure = Figure(figsize=(3.6 * len(names) + 1.2, 0.36 * len(rows) + 1.1), layout="constrained")
-    axes = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
-    for axis, name in zip(axes, names, strict=True):
-        for place, row in enumerate(rows):
-            axis.errorbar(
-                _value(row, name),
-                place,
-                xerr=_error(row, name),
-                fmt="s" if row.control else "o",
-                color=_colour(row),
-                capsize=3,
-            )
-        axis.set_xlabel(_NAMES[name])
-        axis.grid(axis="x", alpha=0.3)
-    axes[0].set_yticks(range(len(rows)), [row.method for row in rows])
-    axes[0].invert_yaxis()
-    return _svg(figure)
+    figure = Figure(figsize=(4.7, 0.3 * len(rows) + 0.9), layout="constrained")
+    axis: Axes = figure.subplots()
+    for place, row in enumerate(rows):
+        axis.errorbar(
+            _value(row, metric),
+            place,
+            xerr=_error(row, metric),
+            fmt="s" if row.control else "o",
+            color=_colour(row),
+            capsize=3,
+        )
+    axis.set_xlabel(metric.axis)
+    axis.grid(axis="x")
+    axis.set_yticks(range(len(rows)), [_short(row.method) for row in rows])
+    axis.invert_yaxis()
+    return _svg(figure, f"{metric.label} by method")
 
 
-def _trade(comparison: Comparison, across: str, upward: str) -> str:
-    figure = Figure(figsize=(7.2, 4.8), layout="constrained")
+def _trade(comparison: Comparison, across: Metric, upward: Metric) -> str:
+    figure = Figure(figsize=(5.6, 4.2), layout="constrained")
     axis: Axes = figure.subplots()
     for row in comparison.rows:
         x, y = _value(row, across), _value(row, upward)
@@ -98,14 +107,14 @@ def _trade(comparison: Comparison, across: str, upward: str) -> str:
             elinewidth=0.8,
         )
         axis.plot(x, y, marker="s" if row.control else "o", color=_colour(row), alpha=0.85)
-    axis.set_xlabel(_NAMES[across])
-    axis.set_ylabel(_NAMES[upward])
-    axis.grid(alpha=0.3)
+    axis.set_xlabel(across.axis)
+    axis.set_ylabel(upward.axis)
+    axis.grid()
     _label(axis, comparison, across, upward)
-    return _svg(figure)
+    return _svg(figure, f"{upward.label} against {across.label}")
 
 
-def _label(axis: Axes, comparison: Comparison, across: str, upward: str) -> None:
+def _label(axis: Axes, comparison: Comparison, across: Metric, upward: Metric) -> None:
     """Names the points, those too close together in one column of names."""
     wide, high = (high - low for low, high in (axis.get_xlim(), axis.get_ylim()))
     placed: list[tuple[float, float, int]] = []
@@ -115,7 +124,7 @@ def _label(axis: Axes, comparison: Comparison, across: str, upward: str) -> None
         line = 1 + max((p[2] for p in near), default=-1)
         placed.append((x, y, line))
         axis.annotate(
-            row.method,
+            _short(row.method),
             (x, y),
             textcoords="offset points",
             xytext=(6, 5 + 10 * line),
@@ -124,11 +133,16 @@ def _label(axis: Axes, comparison: Comparison, across: str, upward: str) -> None
         )
 
 
-def _svg(figure: Figure) -> str:
+def _short(method: str) -> str:
+    return method if len(method) <= 28 else f"{method[:27]}\u2026"
+
+
+def _svg(figure: Figure, title: str) -> str:
     """The figure as an SVG element, the same text for the same figures."""
     buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "secondsight", "svg.fonttype": "none"}):
-        FigureCanvasSVG(figure)
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    FigureCanvasSVG(figure)
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Title": title})
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    for colour, name in _COLOURS.items():
+        text = text.replace(colour, name)
+    return text[text.index("<svg") :].replace("<svg ", '<svg role="img" ', 1)

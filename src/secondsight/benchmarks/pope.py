@@ -2,77 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import ClassVar
 
-from secondsight.benchmarks.base import Benchmark, Item, Source, image_file, register
-from secondsight.benchmarks.counts import Array, Counts
-from secondsight.benchmarks.records import Problems, Record, field, read_records
-from secondsight.benchmarks.yesno import NO, YES, count_yes_no, parser, yes_no_metrics
+from secondsight.benchmarks.base import Benchmark, image_file
+from secondsight.benchmarks.options import option
+from secondsight.benchmarks.pope_questions import STRATEGIES
+from secondsight.benchmarks.records import Problems, id_field, read_records, text_field
+from secondsight.benchmarks.registry import register
+from secondsight.benchmarks.scoring import score
+from secondsight.benchmarks.sticker_splits import DATASET, SPLITS, USUAL
+from secondsight.benchmarks.task import Item, Task
+from secondsight.benchmarks.yesno import (
+    NO,
+    PARSERS,
+    YES,
+    YES_NO_METRICS,
+    YesNoResult,
+    YesNoScorer,
+    count_yes_no,
+    yes_no_result,
+)
 from secondsight.errors import DataError
 from secondsight.files import PathLike
 
 
+@register("pope")
 @dataclass(frozen=True)
-class YesNoResult:
-    """The score of yes/no answers; all but the counts are fractions in [0, 1].
+class Pope(Benchmark):
+    """Yes/no questions about objects, and any other yes/no set in POPE's format."""
 
-    Attributes:
-        accuracy: Share of right answers.
-        precision: Of the answers yes, the share that is right.
-        recall: Of the labels yes, the share answered yes.
-        f1: Harmonic mean of the two.
-        yes_ratio: Share of yes among the answers (not the labels).
-        n: Questions scored.
-        unparsed: Answers that are neither yes nor no; they count as wrong.
-        warnings: Counted problems of lenient runs, and parser quirks that took effect.
-    """
+    title: ClassVar[str] = "POPE"
 
-    accuracy: float
-    precision: float
-    recall: float
-    f1: float
-    yes_ratio: float
-    n: int
-    unparsed: int
-    warnings: tuple[str, ...] = ()
+    questions: PathLike | None = option(
+        None, "question file: question_id, image, text, label per line", kind=Path
+    )
+    images: PathLike | None = option(None, "folder of the images", kind=Path)
+    dataset: str | None = option(
+        None, "a built-in dataset instead of files", kind=str, choices=(DATASET,)
+    )
+    split: str = option("test", "its split", choices=SPLITS)
+    strategy: str = option("adversarial", "how questions are drawn on it", choices=STRATEGIES)
+    per_image: int = option(
+        3, "objects present, and as many absent, asked for each image on it", low=1
+    )
+    parser: str | None = option(
+        None,
+        "how yes and no are read; left out: the preset's way, else strict",
+        kind=str,
+        choices=tuple(PARSERS),
+    )
 
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, with the keys that the documentation names."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        warnings = values.pop("warnings")
-        return {**values, **({"warnings": list(warnings)} if warnings else {})}
+    def load(self, problems: Problems) -> Task:
+        """One item per question."""
+        parser = self.parser or "strict"
+        if self.dataset is not None:
+            self.refuse_beside(f"--dataset {self.dataset}", ("questions", "images"))
+            from secondsight.benchmarks.sticker_source import sticker_pope_items
+
+            items = sticker_pope_items(self.split, self.strategy, self.per_image)
+            name, usual = f"{self.dataset}/{self.split}/{self.strategy}", USUAL
+        else:
+            self.refuse_beside("--questions", ("split", "strategy", "per_image"))
+            items = read_questions(self.need("questions"), problems, self.images)
+            name, usual = Path(self.questions or "").name, None
+        return Task(
+            dataset=name,
+            items=tuple(items),
+            scorer=YesNoScorer(parser),
+            metrics=YES_NO_METRICS,
+            max_new_tokens=16,
+            scoring={"parser": parser},
+            usual_images=usual,
+        )
 
 
-@dataclass(frozen=True)
-class Question:
-    """One line of a POPE question file."""
-
-    id: str
-    image: str
-    text: str
-    label: str
-
-
-def read_questions(path: PathLike, problems: Problems) -> list[Question]:
+def read_questions(
+    path: PathLike, problems: Problems, images: PathLike | None = None
+) -> list[Item]:
     """Reads a POPE question file.
 
     Args:
         path: JSON lines of ``question_id``, ``image``, ``text`` and ``label``.
         problems: Receives lines that cannot be used: a missing field, an id that stands there
             twice, a label that is neither yes nor no.
+        images: Folder of the images; without it answers can be scored, but not made.
 
     Raises:
         DataError: If the file is unreadable or holds no question.
     """
-    found: dict[str, Question] = {}
+    found: dict[str, Item] = {}
     for record in read_records(path, problems):
-        values = [field(record, (name,), problems) for name in ("question_id", "text", "label")]
-        if any(value is None for value in values):
+        identifier = id_field(record, ("question_id",), problems)
+        text = text_field(record, ("text",), problems)
+        label = text_field(record, ("label",), problems)
+        if identifier is None or text is None or label is None:
             continue
-        identifier, text, label = (str(value) for value in values)
-        if label.strip().lower() not in (YES, NO):
+        image = record.data.get("image")
+        label = label.strip().lower()
+        if label not in (YES, NO):
             problems.add(
                 "label neither yes nor no", f"{record.where}: label {label!r} is neither yes nor no"
             )
@@ -81,50 +111,16 @@ def read_questions(path: PathLike, problems: Problems) -> list[Question]:
                 "duplicate question_id",
                 f"{record.where}: question_id {identifier} stands there twice",
             )
+        elif images is not None and not isinstance(image, str):
+            problems.add("missing field", f"{record.where}: no field 'image'")
         else:
-            image = str(record.data.get("image", ""))
-            found[identifier] = Question(identifier, image, text, label.strip().lower())
+            name = image if isinstance(image, str) else ""
+            file = image_file(images, name, record.where)
+            found[identifier] = Item(identifier, name, file, text, {"label": label})
     if not found:
         problems.settle()
         raise DataError(f"{path}: holds no usable question")
     return list(found.values())
-
-
-def read_answers(path: PathLike, known: Mapping[str, Any], problems: Problems) -> dict[str, str]:
-    """Reads answers by question id.
-
-    Args:
-        path: JSON lines of ``question_id`` and ``text`` or ``answer``.
-        known: The question ids that there are.
-        problems: Receives unknown and repeated ids (the first one counts) and malformed lines.
-    """
-    found: dict[str, str] = {}
-    for record in read_records(path, problems):
-        identifier, text = _answer(record, problems)
-        if identifier is None or text is None:
-            continue
-        if identifier not in known:
-            problems.add(
-                "unknown question_id",
-                f"{record.where}: question_id {identifier} is not among the questions",
-            )
-        elif identifier in found:
-            problems.add(
-                "duplicate question_id",
-                f"{record.where}: question_id {identifier} was answered before",
-            )
-        else:
-            found[identifier] = text
-    return found
-
-
-def _answer(record: Record, problems: Problems) -> tuple[str | None, str | None]:
-    identifier = field(record, ("question_id",), problems)
-    text = field(record, ("text", "answer"), problems)
-    return (
-        None if identifier is None else str(identifier),
-        None if text is None else str(text),
-    )
 
 
 def score_pope(
@@ -134,32 +130,18 @@ def score_pope(
 
     Args:
         questions: POPE question file.
-        answers: JSON lines of ``question_id`` and ``text`` or ``answer``.
-        parser: ``strict``, ``vcd-2023`` or ``ritual-2024``.
+        answers: JSON lines of ``question_id`` and ``text`` or ``answer``, or another form that
+            is known.
+        parser: ``strict``, ``official``, ``vcd-2023`` or ``ritual-2024``.
         lenient: Leave out what cannot be used, with a counted warning, instead of raising.
 
     Raises:
         DataError: Bad input, each case with file and line.
         UserError: An unknown parser.
     """
-    _require_parser(parser)
-    problems = Problems(lenient=lenient)
-    asked = {question.id: question for question in read_questions(questions, problems)}
-    given = read_answers(answers, asked, problems)
-    for identifier in asked:
-        if identifier not in given:
-            problems.add("question without answer", f"{answers}: no answer to {identifier}")
-    warnings = problems.settle()
-    # The questions' order, which matters to ritual-2024.
-    scored = [identifier for identifier in asked if identifier in given]
-    if not scored:
-        raise DataError(f"{answers}: answers none of the questions in {questions}")
-    result = score_yes_no(
-        [asked[identifier].label for identifier in scored],
-        [given[identifier] for identifier in scored],
-        parser=parser,
-    )
-    return _with_warnings(result, warnings)
+    pope = Pope(questions=questions, parser=parser)
+    result: YesNoResult = score(pope, answers, lenient=lenient).result  # type: ignore[assignment]
+    return result
 
 
 def score_yes_no(
@@ -170,73 +152,6 @@ def score_yes_no(
     Args:
         labels: ``"yes"`` or ``"no"`` per question.
         texts: The answers, in the same order.
-        parser: ``strict``, ``vcd-2023`` or ``ritual-2024``.
+        parser: ``strict``, ``official``, ``vcd-2023`` or ``ritual-2024``.
     """
-    counts = count_yes_no(labels, texts, parser)
-    values = {name: float(value) for name, value in yes_no_metrics(counts.totals()).items()}
-    return YesNoResult(
-        accuracy=values["accuracy"],
-        precision=values["precision"],
-        recall=values["recall"],
-        f1=values["f1"],
-        yes_ratio=values["yes_ratio"],
-        n=int(values["n"]),
-        unparsed=int(values["unparsed"]),
-        warnings=counts.warnings,
-    )
-
-
-def _require_parser(name: str) -> None:
-    parser(name)
-
-
-def _with_warnings(result: YesNoResult, warnings: tuple[str, ...]) -> YesNoResult:
-    return YesNoResult(
-        **{**result.__dict__, "warnings": (*warnings, *result.warnings)},
-    )
-
-
-@register
-class Pope(Benchmark):
-    """Yes/no questions in POPE's format."""
-
-    name = "pope"
-    title = "POPE"
-    primary = "accuracy"
-    max_new_tokens = 16
-    headline = ("accuracy", "yes_ratio", "f1", "precision", "recall")
-
-    def __init__(self) -> None:
-        self._parser = "strict"
-
-    def load(self, source: Source, problems: Problems) -> list[Item]:
-        """One item per question."""
-        self._parser = source.parser or "strict"
-        _require_parser(self._parser)
-        if source.dataset is not None:
-            from secondsight.benchmarks.sticker_source import sticker_pope_items
-
-            return sticker_pope_items(source)
-        folder = source.need("images")
-        return [
-            Item(
-                id=question.id,
-                image_id=question.image,
-                image=image_file(folder, question.image),
-                question=question.text,
-                truth={"label": question.label},
-            )
-            for question in read_questions(source.need("questions"), problems)
-        ]
-
-    def count(self, items: Sequence[Item], texts: Sequence[str]) -> Counts:
-        """Counts per question."""
-        return count_yes_no([item.truth["label"] for item in items], texts, self._parser)
-
-    def metrics(self, sums: Mapping[str, Array]) -> dict[str, Array]:
-        """Accuracy, precision, recall, F1, yes-ratio."""
-        return yes_no_metrics(sums)
-
-    def scoring(self) -> Mapping[str, Any]:
-        """The parser."""
-        return {"parser": self._parser}
+    return yes_no_result(count_yes_no(labels, texts, parser))

@@ -12,12 +12,13 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.random import PCG64, Generator
 
 Strategy: TypeAlias = Literal["random", "popular", "adversarial"]
+STRATEGIES: Final[tuple[str, ...]] = get_args(Strategy)
 
 
 def build_pope_questions(
@@ -45,7 +46,7 @@ def build_pope_questions(
     Raises:
         ValueError: If the strategy is unknown, `per_image` is below 1 or the seed below 0.
     """
-    if strategy not in get_args(Strategy):
+    if strategy not in STRATEGIES:
         raise ValueError(f"unknown strategy {strategy!r}; there are random, popular, adversarial")
     if per_image < 1:
         raise ValueError("per_image must be at least 1")

@@ -7,48 +7,48 @@ import json
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+from PIL import Image
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
-    Task,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Task as ShownTask
 from rich.text import Text
 
 from secondsight import methods as decoding
 from secondsight.answer import Answer
-from secondsight.benchmarks.base import (
-    Benchmark,
-    Item,
-    Source,
-    absent_images,
-    create,
-    unreadable_images,
-)
+from secondsight.benchmarks.base import Benchmark
 from secondsight.benchmarks.comparison import REGULAR, Comparison, compare
-from secondsight.benchmarks.fingerprint import dataset_hash, weights_hash
+from secondsight.benchmarks.fingerprint import item_hashes, weights_hash
 from secondsight.benchmarks.records import Problems
+from secondsight.benchmarks.registry import create
 from secondsight.benchmarks.report import write_reports
-from secondsight.benchmarks.run import Key, Run
+from secondsight.benchmarks.run import Given, Key, Run
+from secondsight.benchmarks.scoring import unanswered
 from secondsight.benchmarks.statistics import RESAMPLES
+from secondsight.benchmarks.task import Item, Task, first_images
 from secondsight.checkpoints.loading import load
+from secondsight.code_identity import code_hash
 from secondsight.errors import DataError, UserError
 from secondsight.files import PathLike
 from secondsight.inference.model import Model
 from secondsight.presets import Preset
 from secondsight.presets import preset as find_preset
+from secondsight.request import Request
 from secondsight.sample import Sample
 from secondsight.settings import Settings
 from secondsight.views import draws
@@ -78,45 +78,60 @@ class Evaluation:
 class _Plan:
     """All that a run was asked for, checked."""
 
-    judge: Benchmark
+    benchmark: Benchmark
+    task: Task
     preset: Preset
     methods: Mapping[str, decoding.Method]
     seeds: tuple[int, ...]
     settings: Mapping[str, Any]
-    source: Source
     items: tuple[Item, ...]
+    hashes: Mapping[str, str]
     batch_size: int
 
     def batches(self) -> Iterator[tuple[str, int, Sequence[Item]]]:
-        """Method, seed and items, in the order in which they are answered."""
+        """Method, seed and items, in the order in which they are answered.
+
+        Some questions by all methods, then the next: the beginnings of their prompts are read
+        once for all, and what an interrupted run leaves can be compared.
+        """
         step = _BATCHES * self.batch_size
-        for method in self.methods:
-            for seed in self.seeds:
-                for start in range(0, len(self.items), step):
+        for start in range(0, len(self.items), step):
+            for method in self.methods:
+                for seed in self.seeds:
                     yield method, seed, self.items[start : start + step]
 
     def sample(self, item: Item) -> Sample:
         """What the model is asked."""
-        question = self.preset.question(item.question, self.judge.name)
-        return Sample(item.image, question, id=item.id)
+        question = self.preset.question(item.question, self.benchmark.name)
+        return Sample(item.shown(), question, id=item.id)
 
     def seed_answered(self, method: str, seed: int) -> int:
         """The seed whose answers are a seed's: another one where nothing at all is drawn."""
-        made = self.methods[method]
-        sample = self.sample(self.items[0])
-        fixed = made.ask_first(sample) is None and not any(map(draws, made.views(sample)))
-        return self.seeds[0] if fixed and self.settings["temperature"] == 0 else seed
+        return self.seeds[0] if method in self.drawing_nothing else seed
+
+    @cached_property
+    def drawing_nothing(self) -> frozenset[str]:
+        """The methods for which another seed gives the same answers."""
+        if self.settings["temperature"] != 0:
+            return frozenset()
+        sample = self.sample(self.items[0]).opened()
+        return frozenset(
+            spec
+            for spec, made in self.methods.items()
+            if made.ask_first(sample) is None and not any(map(draws, made.views(sample)))
+        )
 
 
 def evaluate(
-    benchmark: str,
+    benchmark: str | Benchmark,
     *,
+    options: Mapping[str, Any] | None = None,
     model: Model | Callable[[], Model] | str | Path | None = None,
     methods: Sequence[str] = METHODS,
     controls: bool = True,
     preset: str | Preset = "llava-official",
     seeds: Sequence[int] = (0,),
-    source: Source | None = None,
+    limit: int | None = None,
     out: PathLike | None = None,
     batch_size: int = 24,
     temperature: float = 1.0,
@@ -129,19 +144,24 @@ def evaluate(
     progress: bool = True,
     resamples: int = RESAMPLES,
 ) -> Evaluation:
-    """Runs methods and controls on a benchmark, or goes on with a run that was interrupted.
+    """Runs methods and controls on a benchmark, or goes on with a run.
+
+    What the folder has already is not asked again: a run that was interrupted goes on, and a
+    finished one takes further methods, seeds and images, or is scored by another parser.
 
     Args:
-        benchmark: ``pope``, ``chair``, ``mme``, ``amber`` or a registered one.
+        benchmark: A benchmark, or its name with options (``pope:dataset=stickers``).
+        options: Further options of the benchmark, by name.
         model: A loaded model, a function that loads one once everything else is found right, a
             local folder or hub id, or None for the bundled model.
         methods: Decoding methods; regular decoding is always among them.
         controls: Add every control method, so that a gain can be told from sharpening.
         preset: The protocol (``ritual-2024``, ...): prompt, question suffix, POPE parser.
         seeds: Each method answers everything once per seed.
-        source: Where the items come from; by default StickerScenes.
-        out: The run's folder. If it holds a run of these settings, that run is continued. By
-            default a folder under ``runs``, named after the settings.
+        limit: Ask about the first so many images, with all their questions; by default about all,
+            and about 100 of the sticker scenes.
+        out: The run's folder. Answers that it holds must have been made with the same model,
+            preset, dataset and settings. By default a folder under ``runs``, named after these.
         batch_size: Samples per batch; the answers do not depend on it.
         temperature: Of sampling. Papers sample at 1; the control ``greedy`` stays greedy.
         top_p: Of sampling.
@@ -159,37 +179,42 @@ def evaluate(
         UserError: Unknown names or unusable settings.
     """
     asked = find_preset(preset)
-    source = source or Source(dataset="stickers")
-    source = replace(source, parser=source.parser or asked.pope_parser)
+    made = create(benchmark, options)
+    made = made.with_defaults(asked.options(made.name))
     chosen = _methods(methods, controls)
     if not seeds or len(set(seeds)) < len(seeds):
         raise UserError(f"seeds must be one or more different whole numbers, not {list(seeds)}")
     if batch_size < 1:
         raise UserError(f"the batch size must be at least 1, not {batch_size}")
-    judge = create(benchmark)
-    settings: dict[str, Any] = {
-        "temperature": temperature,
-        "top_p": top_p,
-        "top_k": top_k,
-        "max_new_tokens": judge.max_new_tokens if max_new_tokens is None else max_new_tokens,
-    }
-    for seed in seeds:
-        Settings(**settings, seed=seed)  # refuses what cannot be used now, not after the loading
-    items, warnings = _items(judge, source, lenient)
+    if limit is not None and limit < 1:
+        raise UserError(f"--limit must be at least 1, not {limit}")
+    settings: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
+    for seed in seeds:  # refuses what cannot be used now, not after the loading
+        Settings(**settings, max_new_tokens=max_new_tokens or 1, seed=seed)
+    if max_new_tokens is not None:
+        Settings(max_new_tokens=max_new_tokens)
+    problems = Problems(lenient=lenient)
+    task = made.load(problems)
+    settings["max_new_tokens"] = task.max_new_tokens if max_new_tokens is None else max_new_tokens
+    items = _items(made.name, task, limit, problems)
+    plan = _Plan(
+        made, task, asked, chosen, tuple(seeds), settings, items, item_hashes(items), batch_size
+    )
     answering = _loaded(model, device, dtype, asked)
-    plan = _Plan(judge, asked, chosen, tuple(seeds), settings, source, tuple(items), batch_size)
     config = _config(plan, answering)
     with Run(out or _own_folder(config), config, _environment(plan)) as run:
-        _generate(run, plan, answering, progress)
+        run.declare({spec: _identity(method) for spec, method in chosen.items()}, plan.hashes)
+        answered = _generate(run, plan, answering, problems, progress)
         comparison = compare(
-            judge,
-            items,
-            run.texts(chosen, seeds, [item.id for item in items]),
-            [method for method, made in chosen.items() if made.control],
+            made.name,
+            task,
+            answered,
+            run.responses(chosen, plan.seeds, answered),
+            [spec for spec, method in chosen.items() if method.control],
             resamples=resamples,
-            warnings=warnings,
+            warnings=(*problems.settle(), *unanswered(task, answered)),
         )
-        write_reports(run, comparison, judge)
+        write_reports(run.folder, comparison, made.heading, run.manifest)
     return Evaluation(comparison, run.folder)
 
 
@@ -202,32 +227,48 @@ def _methods(specs: Sequence[str], controls: bool) -> dict[str, decoding.Method]
     return {method.spec: method for method in made}
 
 
-def _items(judge: Benchmark, source: Source, lenient: bool) -> tuple[list[Item], tuple[str, ...]]:
-    if source.limit is not None and source.limit < 1:
-        raise UserError(f"--limit must be at least 1, not {source.limit}")
-    problems = Problems(lenient=lenient)
-    items = judge.load(source, problems)
-    if len({item.id for item in items}) < len(items):
-        raise DataError(f"{judge.name}: items share ids, so their answers cannot be told apart")
-    if source.limit is not None:
-        kept = set(list(dict.fromkeys(item.image_id for item in items))[: source.limit])
-        items = [item for item in items if item.image_id in kept]
+def _identity(method: decoding.Method) -> dict[str, Any]:
+    """What a method's answers depend on beside its name."""
+    code = code_hash(type(method))
+    own = {} if code is None else {"code_sha256": code}
+    return {"name": method.name, **method.parameters, **own}
+
+
+def _items(benchmark: str, task: Task, limit: int | None, problems: Problems) -> tuple[Item, ...]:
+    """The items that are asked."""
+    items = first_images(task.items, task.usual_images if limit is None else limit)
+    absent = next((item for item in items if item.image is None), None)
+    if absent is not None:
+        raise UserError(
+            f"{benchmark}: the image of {absent.id!r} is not at hand, without which no model can "
+            "be asked; --images names their folder"
+        )
+    files = list(dict.fromkeys(item.image for item in items if isinstance(item.image, Path)))
     gone: set[Path] = set()
-    for kind, files in (
-        ("absent", absent_images(items)),
-        ("unreadable", unreadable_images(items)),
+    for kind, found in (
+        ("absent", [file for file in files if not file.is_file()]),
+        ("unreadable", [file for file in files if file.is_file() and not _begins_as_image(file)]),
     ):
-        if files and not lenient:
-            names = "\n".join(f"  {path}" for path in files)
-            raise DataError(f"{len(files)} listed images are {kind}:\n{names}")
-        for path in files:
+        if found and not problems.lenient:
+            names = "\n".join(f"  {path}" for path in found)
+            raise DataError(f"{len(found)} listed images are {kind}:\n{names}")
+        for path in found:
             problems.add(f"{kind} image", f"{path}")
-        gone.update(files)
+        gone.update(found)
     items = [i for i in items if not (isinstance(i.image, Path) and i.image in gone)]
     warnings = problems.settle()
     if not items:
-        raise DataError("\n".join([f"{judge.name}: nothing to ask", *warnings]))
-    return items, warnings
+        raise DataError("\n".join([f"{benchmark}: nothing to ask", *warnings]))
+    return tuple(items)
+
+
+def _begins_as_image(file: Path) -> bool:
+    """Whether a file is an image, by a look at its beginning."""
+    try:
+        with Image.open(file):
+            return True
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return False
 
 
 def _loaded(
@@ -246,10 +287,11 @@ def _loaded(
 
 
 def _config(plan: _Plan, model: Model) -> dict[str, Any]:
-    """All that the answers and their scores depend on."""
+    """What all answers of a run have in common."""
     first = next(model.hf_model.parameters())
     return {
-        "benchmark": plan.judge.name,
+        "benchmark": plan.benchmark.name,
+        "dataset": plan.task.dataset,
         # A folder by its own name: where it lies on this machine changes no answer.
         "model": Path(model.name).name if Path(model.name).is_dir() else model.name,
         "revision": model.revision,
@@ -257,31 +299,15 @@ def _config(plan: _Plan, model: Model) -> dict[str, Any]:
         "dtype": str(first.dtype).removeprefix("torch."),
         "device": first.device.type,
         "preset": plan.preset.name,
-        **plan.judge.scoring(),
-        "methods": {spec: {"name": m.name, **m.parameters} for spec, m in plan.methods.items()},
-        "seeds": list(plan.seeds),
         "settings": dict(plan.settings),
-        "dataset": {
-            "name": _dataset_name(plan.source),
-            "sha256": dataset_hash(plan.items),
-            "items": len(plan.items),
-            "images": len({item.image_id for item in plan.items}),
-        },
         "versions": {name: version(name) for name in _VERSIONS},
     }
-
-
-def _dataset_name(source: Source) -> str:
-    if source.dataset is not None:
-        return f"{source.dataset}/{source.split}"
-    path = source.questions or source.instances or source.annotations
-    return Path(path).name if path is not None else "unnamed"
 
 
 def _own_folder(config: Mapping[str, Any]) -> Path:
     """A folder that the same settings find again and no others do."""
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
-    data = config["dataset"]["name"].replace("/", "-")
+    data = config["dataset"].replace("/", "-")
     return Path("runs") / f"{config['benchmark']}-{data}-{digest[:8]}"
 
 
@@ -293,59 +319,72 @@ def _environment(plan: _Plan) -> dict[str, Any]:
         "processors": os.cpu_count(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "batch_size": plan.batch_size,
-        "strategy": plan.source.strategy if plan.source.dataset is not None else None,
     }
 
 
-def _generate(run: Run, plan: _Plan, model: Model, progress: bool) -> None:
+def _generate(
+    run: Run, plan: _Plan, model: Model, problems: Problems, progress: bool
+) -> tuple[Item, ...]:
     """Answers what is not answered yet.
 
     The batches are the same in an uninterrupted run and in one that goes on: a batch that was
     half written is computed whole again, so that rounding cannot differ.
+
+    Returns:
+        The items that every method answered: all of them, unless bad ones are left out.
+
+    Raises:
+        DataError: A question cannot be answered.
     """
+    failed: dict[str, UserError] = {}
     with _bar(progress) as bar:
-        task = bar.add_task("", total=len(plan.methods) * len(plan.seeds) * len(plan.items))
+        shown = bar.add_task("", total=len(plan.methods) * len(plan.seeds) * len(plan.items))
         for method, seed, batch in plan.batches():
-            keys: list[Key] = [(method, seed, item.id) for item in batch]
-            if not all(key in run.answers for key in keys):
-                bar.update(task, description=method)
-                run.append(zip(keys, _answers(run, plan, model, method, seed, batch), strict=True))
-            bar.advance(task, len(batch))
+            wanted = [item for item in batch if item.id not in failed]
+            if not all(Key(method, seed, item.id) in run.answers for item in wanted):
+                bar.update(shown, description=method)
+                found = _answers(run, plan, model, method, seed, wanted)
+                run.append(
+                    (Key(method, seed, item.id), item, plan.hashes[item.id], given)
+                    for item, given in zip(wanted, found, strict=True)
+                    if isinstance(given, Given)
+                )
+                for item, given in zip(wanted, found, strict=True):
+                    if not isinstance(given, Given):
+                        failed[item.id] = given
+                if failed and not problems.lenient:
+                    first, error = next(iter(failed.items()))
+                    raise DataError(
+                        f"{len(failed)} questions cannot be answered, the first of them {first}: "
+                        f"{error}"
+                    )
+            bar.advance(shown, len(batch))
+    for name, error in failed.items():
+        problems.add("question that cannot be answered", f"{name}: {error}")
+    return tuple(item for item in plan.items if item.id not in failed)
 
 
 def _answers(
     run: Run, plan: _Plan, model: Model, method: str, seed: int, batch: Sequence[Item]
-) -> list[dict[str, Any]]:
-    """The lines of one batch."""
+) -> list[Given | UserError]:
+    """The answers of one batch, and what is wrong with those that have none."""
     answered = plan.seed_answered(method, seed)
     if answered != seed:
-        return [run.answers[method, answered, item.id] for item in batch]
-    # What earlier batches left there was rounded in their company: with it, a run that goes on
-    # could differ from one that was never interrupted.
-    model.prefixes.clear()
-    answers = model.answer_batch(
-        [plan.sample(item) for item in batch],
-        method=method,
-        seed=seed,
-        batch_size=plan.batch_size,
-        **plan.settings,
-    )
-    return [_line(item, answer) for item, answer in zip(batch, answers, strict=True)]
-
-
-def _line(item: Item, answer: Answer) -> dict[str, Any]:
-    return {
-        "image_id": item.image_id,
-        "text": answer.text,
-        "tokens": len(answer.ids),
-        "finish_reason": answer.finish_reason,
-    }
+        return [run.answers[Key(method, answered, item.id)] for item in batch]
+    settings = Settings(**plan.settings, seed=seed)
+    made = plan.methods[method]
+    requests = [Request(plan.sample(item), made, settings) for item in batch]
+    outcomes = dict(model.outcomes(requests, batch_size=plan.batch_size))
+    return [
+        Given(one.text, len(one.ids), one.finish_reason) if isinstance(one, Answer) else one
+        for one in (outcomes[number] for number in range(len(batch)))
+    ]
 
 
 class _Rate(ProgressColumn):
     """Answers per second."""
 
-    def render(self, task: Task) -> Text:
+    def render(self, task: ShownTask) -> Text:
         return Text(f"{task.speed:.1f}/s" if task.speed else "")
 
 

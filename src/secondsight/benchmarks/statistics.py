@@ -27,6 +27,9 @@ POWER = 0.8
 RESAMPLES = 9999
 _BATCH = 512
 
+ROUNDING = 1e-9
+"""Differences below this are the rounding of sums, not effects."""
+
 
 @dataclass(frozen=True)
 class Resampled:
@@ -89,6 +92,11 @@ def resample_images(
     )
 
 
+def settled(values: Array) -> Array:
+    """Values without the rounding around zero, so that no difference is none."""
+    return np.where(np.abs(values) < ROUNDING, 0.0, values)
+
+
 def bootstrap_p(draws: Array) -> float:
     """Two-sided p-value of a paired bootstrap: how rarely a resampled difference crosses 0."""
     crossed = min(int(np.sum(draws <= 0)), int(np.sum(draws >= 0)))
@@ -129,9 +137,9 @@ def images_needed(difference: float, error: float, images: int, tests: int = 1) 
         tests: The comparisons that share the error rate of 0.05, as Holm's first step has it.
 
     Returns:
-        The number, or None where no difference was observed.
+        The number, or None where no difference was observed, or none that varies.
     """
-    if difference == 0 or error == 0:
+    if abs(difference) < ROUNDING or error < ROUNDING:
         return None
     # The normal approximation for a paired difference; statsmodels' solver gives up where few
     # images are enough.

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from secondsight.benchmarks.counts import Array, Counts, from_rows, harmonic, ratio
-from secondsight.errors import UserError
+from secondsight.benchmarks.task import Item, Metric, Response, Scorer
+from secondsight.errors import UserError, nearest
 
 YES, NO, UNPARSED = "yes", "no", "unparsed"
 COLUMNS = ("n", "correct", "tp", "yes", "labelled_yes", "unparsed", "said", "said_yes")
@@ -23,7 +25,8 @@ COLUMNS = ("n", "correct", "tp", "yes", "labelled_yes", "unparsed", "said", "sai
 _STANDALONE = re.compile(
     r"(?<![^\W_])(?<![^\W_]-)(yes|no)(?![^\W_]|[-'\u2019][^\W_])", re.IGNORECASE
 )
-_RITUAL_NEGATIONS = frozenset({"No", "not", "no", "NO"})
+_NEGATIONS = frozenset({"No", "not", "no"})
+_RITUAL_NEGATIONS = _NEGATIONS | {"NO"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,16 @@ def first_standalone(text: str) -> str:
 
 def _strict(labels: Sequence[str], texts: Sequence[str]) -> Parsed:
     found = tuple(first_standalone(text) for text in texts)
+    return Parsed(found, tuple((prediction,) for prediction in found))
+
+
+def _official(labels: Sequence[str], texts: Sequence[str]) -> Parsed:
+    # Words are what stands between blanks, so "isn't" is no negation, and neither is "NO" nor a
+    # "No" that a line break or a bracket touches.
+    found = tuple(
+        NO if _NEGATIONS & set(text.partition(".")[0].replace(",", "").split(" ")) else YES
+        for text in texts
+    )
     return Parsed(found, tuple((prediction,) for prediction in found))
 
 
@@ -93,6 +106,7 @@ def _ritual_2024(labels: Sequence[str], texts: Sequence[str]) -> Parsed:
 
 PARSERS: Mapping[str, Parser] = {
     "strict": _strict,
+    "official": _official,
     "vcd-2023": _vcd_2023,
     "ritual-2024": _ritual_2024,
 }
@@ -105,7 +119,7 @@ def parser(name: str) -> Parser:
         UserError: If there is none of that name.
     """
     if name not in PARSERS:
-        raise UserError(f"unknown parser {name!r}; there are: {', '.join(PARSERS)}")
+        raise UserError(f"unknown parser {name!r}.{nearest(name, PARSERS)}")
     return PARSERS[name]
 
 
@@ -153,3 +167,81 @@ def yes_no_metrics(sums: Mapping[str, Array]) -> dict[str, Array]:
         "n": np.asarray(sums["n"]),
         "unparsed": np.asarray(sums["unparsed"]),
     }
+
+
+@dataclass(frozen=True)
+class YesNoResult:
+    """The score of yes/no answers; all but the counts are fractions in [0, 1].
+
+    Attributes:
+        accuracy: Share of right answers.
+        precision: Of the answers yes, the share that is right.
+        recall: Of the labels yes, the share answered yes.
+        f1: Harmonic mean of the two.
+        yes_ratio: Share of yes among the answers (not the labels).
+        n: Questions scored.
+        unparsed: Answers that are neither yes nor no; they count as wrong.
+        warnings: Counted problems of lenient runs, and parser quirks that took effect.
+    """
+
+    accuracy: float
+    precision: float
+    recall: float
+    f1: float
+    yes_ratio: float
+    n: int
+    unparsed: int
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, with the keys that the documentation names."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        warnings = values.pop("warnings")
+        return {**values, **({"warnings": list(warnings)} if warnings else {})}
+
+
+def yes_no_result(counts: Counts, warnings: tuple[str, ...] = ()) -> YesNoResult:
+    """The score from counts."""
+    values = {name: float(value) for name, value in yes_no_metrics(counts.totals()).items()}
+    n, unparsed = int(values.pop("n")), int(values.pop("unparsed"))
+    return YesNoResult(**values, n=n, unparsed=unparsed, warnings=(*warnings, *counts.warnings))
+
+
+@dataclass(frozen=True)
+class YesNoScorer(Scorer):
+    """Judges yes/no answers; an item's truth has its ``label``.
+
+    Attributes:
+        parser: One of `PARSERS`.
+    """
+
+    parser: str = "strict"
+
+    def count(self, items: Sequence[Item], responses: Sequence[Response]) -> Counts:
+        """Counts per question."""
+        labels = [item.truth["label"] for item in items]
+        return count_yes_no(labels, [response.text for response in responses], self.parser)
+
+    def metrics(self, sums: Mapping[str, Array]) -> dict[str, Array]:
+        """Accuracy, precision, recall, F1, yes-ratio."""
+        return yes_no_metrics(sums)
+
+    def result(
+        self,
+        items: Sequence[Item],
+        responses: Sequence[Response],
+        counts: Counts,
+        warnings: tuple[str, ...] = (),
+    ) -> YesNoResult:
+        """The score of one run's answers."""
+        return yes_no_result(counts, warnings)
+
+
+YES_NO_METRICS = (
+    Metric("accuracy", shown=True, panel=True),
+    Metric("yes_ratio", better=None, shown=True, panel=True),
+    Metric("f1", shown=True),
+    Metric("precision", shown=True),
+    Metric("recall", shown=True),
+)
+"""What the figures of `YesNoScorer` are; accuracy is what verdicts are about."""

@@ -80,9 +80,8 @@ COMMANDS: Final = (
         "evaluate",
         "Run methods and controls on a benchmark: intervals and a verdict.",
         MEASURE,
-        own_methods=True,
     ),
-    Command("score", "score", "app", "Score answers that anyone's code produced.", MEASURE),
+    Command("score", "score", "score", "Score answers that anyone's code produced.", MEASURE),
     Command(
         "pope-questions",
         "pope_questions",
@@ -102,6 +101,7 @@ COMMANDS: Final = (
     Command("verify", "verify", "verify", "Check a checkpoint against the original.", INSIDE),
     Command("convert", "convert", "convert", "Rewrite an original checkpoint.", INSIDE),
     Command("methods", "methods", "methods", "Every method, its parameters and source.", HELP),
+    Command("benchmarks", "benchmarks", "benchmarks", "Every benchmark and its options.", HELP),
     Command("doctor", "doctor", "doctor", "What is installed, and what would run here.", HELP),
 )
 """All commands in the order of the help; those whose file this version lacks are left out."""

@@ -7,16 +7,26 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from secondsight.cli import options
+from secondsight.cli.benchmark_options import BenchmarkOptions
+from secondsight.cli.grouped import takes
 from secondsight.cli.loading import Loading, loads_a_model
+from secondsight.cli.output import quiet, stderr, stdout
 from secondsight.errors import UserError
 from secondsight.extras import require
 
 
 @loads_a_model()
+@takes(BenchmarkOptions, "data")
 def evaluate(
-    benchmark: Annotated[str, typer.Argument(help="pope, chair, mme or amber.")],
+    benchmark: Annotated[
+        str,
+        typer.Argument(
+            help="pope, chair, mme, amber or your own, with further options behind it: "
+            "pope:per_image=2. All of them: secondsight benchmarks."
+        ),
+    ],
     methods: Annotated[
         str, typer.Option(help="Methods by comma; separate those with parameters by semicolon.")
     ] = "regular,ritual,vcd,m3id",
@@ -25,41 +35,6 @@ def evaluate(
         typer.Option(help="Add the controls, so that a gain can be told from sharpening."),
     ] = True,
     seeds: Annotated[str, typer.Option(help="Seeds by comma, such as 0,1,2,3,4.")] = "0",
-    dataset: Annotated[
-        str | None, typer.Option(help="A built-in dataset instead of files: stickers.")
-    ] = None,
-    split: Annotated[
-        str, typer.Option(help="The built-in dataset's split: test, conflict, hard, val.")
-    ] = "test",
-    strategy: Annotated[
-        str, typer.Option(help="POPE questions on it: random, popular or adversarial.")
-    ] = "adversarial",
-    questions: Annotated[
-        Path | None, typer.Option(help="POPE's question file, or AMBER's query file.")
-    ] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of the images.")] = None,
-    instances: Annotated[
-        Path | None, typer.Option(help="CHAIR: COCO-format instances file.")
-    ] = None,
-    captions: Annotated[
-        Path | None, typer.Option(help="CHAIR: COCO captions file of references.")
-    ] = None,
-    synonyms: Annotated[
-        Path | None, typer.Option(help="CHAIR: synonym file in the official format.")
-    ] = None,
-    annotations: Annotated[
-        Path | None, typer.Option(help="AMBER's data folder, or MME's benchmark folder.")
-    ] = None,
-    prompt: Annotated[
-        str | None, typer.Option(help="CHAIR: the instruction, instead of the usual one.")
-    ] = None,
-    parser: Annotated[
-        str | None, typer.Option(help="POPE: the parser, instead of the preset's.")
-    ] = None,
-    vectors: Annotated[
-        str | None,
-        typer.Option(help="AMBER: spaCy pipeline for near synonyms, such as en_core_web_lg."),
-    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(help="The first N images, with all their questions (stickers: 100)."),
@@ -80,13 +55,16 @@ def evaluate(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The run's folder; the same settings continue it. Left out: one under runs/."
+            help="The run's folder. What it has already is not asked again: a run goes on, and "
+            "takes further methods, seeds, images, or another parser. Left out: one under runs/."
         ),
     ] = None,
+    plugin: options.Plugin = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print scores.json instead of the table.")
     ] = False,
     *,
+    data: BenchmarkOptions,
     loading: Loading,
 ) -> None:
     """Generate and score: every method beside its controls, with intervals and a verdict.
@@ -97,36 +75,24 @@ def evaluate(
     """
     require("eval", "An evaluation")
     # Here, because they load the models' libraries, which --help can do without.
-    from secondsight.benchmarks.base import Source, create
-    from secondsight.benchmarks.report import comparison_table
+    from secondsight.benchmarks.registry import create
     from secondsight.benchmarks.runner import evaluate as run
-    from secondsight.cli.output import quiet
+    from secondsight.benchmarks.tables import comparison_table
+    from secondsight.cli.plugins import load_plugins
     from secondsight.methods import split as split_methods
 
     quiet()
+    load_plugins(plugin or ())
+    made = create(benchmark, data.given())
     result = run(
-        benchmark,
+        made,
         out=out,
         model=loading.load,
         methods=split_methods(methods),
         controls=controls,
         preset=loading.preset,
         seeds=_seeds(seeds),
-        source=Source(
-            dataset=dataset,
-            split=split,
-            limit=limit,
-            questions=questions,
-            images=images,
-            instances=instances,
-            captions=captions,
-            synonyms=synonyms,
-            annotations=annotations,
-            strategy=strategy,
-            prompt=prompt,
-            parser=parser,
-            vectors=vectors,
-        ),
+        limit=limit,
         batch_size=batch_size,
         temperature=temperature,
         top_p=top_p,
@@ -134,14 +100,14 @@ def evaluate(
         max_new_tokens=max_new_tokens,
         lenient=lenient,
     )
-    notes = Console(stderr=True)
+    notes = stderr()
     for warning in result.comparison.warnings:
         notes.print(f"warning: {warning}", style="yellow", markup=False)
     if as_json:
         typer.echo(json.dumps(result.to_dict(), ensure_ascii=False, indent=2))
         return
-    console = Console()
-    console.print(comparison_table(result.comparison, create(benchmark).title, console.width))
+    console = stdout()
+    console.print(comparison_table(result.comparison, made.heading, console.width))
     console.print(f"report: {result.folder / 'report.html'}", markup=False, highlight=False)
 
 

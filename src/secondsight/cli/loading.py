@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from secondsight.cli.grouped import Command, takes
 from secondsight.cli.output import quiet, say, stderr
 
 if TYPE_CHECKING:
     from secondsight.inference import Model
 
-Command = Callable[..., None]
-
 _MODEL: Final = "Model"
-_KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
 
 
 def _option(*names: str, **settings: Any) -> Any:
@@ -104,27 +100,4 @@ def loads_a_model(*, without: Collection[str] = ()) -> Callable[[Command], Comma
     Args:
         without: Options that the command is not to have.
     """
-
-    def decorate(command: Command) -> Command:
-        signature = inspect.signature(command, eval_str=True)
-        own = {name: one for name, one in signature.parameters.items() if name != "loading"}
-        hints = get_type_hints(Loading, include_extras=True)
-        names = [field.name for field in fields(Loading) if field.name not in without]
-        parameters = [one.replace(kind=_KEYWORD) for one in own.values()]
-        parameters += [
-            inspect.Parameter(
-                name, _KEYWORD, default=getattr(Loading, name), annotation=hints[name]
-            )
-            for name in names
-            if name not in own
-        ]
-
-        @functools.wraps(command)
-        def run(**given: Any) -> None:
-            arguments = {name: given[name] for name in own}
-            command(loading=Loading(**{name: given[name] for name in names}), **arguments)
-
-        run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-        return run
-
-    return decorate
+    return takes(Loading, "loading", without=without)

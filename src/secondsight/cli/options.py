@@ -56,7 +56,8 @@ Stop = Annotated[
 Plugin = Annotated[
     list[Path] | None,
     typer.Option(
-        help="Python file that registers methods of your own; also: SECONDSIGHT_PLUGINS.",
+        help="Python file that registers methods or benchmarks of your own; also: "
+        "SECONDSIGHT_PLUGINS.",
         metavar="FILE.py",
         rich_help_panel=_DECODING,
     ),

@@ -3,117 +3,105 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from secondsight.benchmarks import score_amber, score_chair, score_mme, score_pope, tables
+from secondsight.cli import options
+from secondsight.cli.benchmark_options import BenchmarkOptions
+from secondsight.cli.grouped import takes
+from secondsight.cli.output import stderr, stdout
 
-app = typer.Typer(
-    name="score",
-    help="Score answers that anyone's code produced, in the benchmark's own file format.",
-    no_args_is_help=True,
-)
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Lenient = Annotated[
-    bool,
-    typer.Option("--lenient", help="Leave out bad records, counted, instead of stopping."),
-]
+if TYPE_CHECKING:
+    from secondsight.benchmarks import Scored
 
 
-class _Result(Protocol):
-    @property
-    def warnings(self) -> tuple[str, ...]: ...
+@takes(BenchmarkOptions, "data")
+def score(
+    benchmark: Annotated[
+        str,
+        typer.Argument(
+            help="pope, chair, mme, amber or your own, with further options behind it. All of "
+            "them: secondsight benchmarks."
+        ),
+    ],
+    answers: Annotated[
+        Path,
+        typer.Option(
+            help="The answers: the benchmark's own format, the folder or file of eval or of "
+            "describe --list, or what LLaVA, lmms-eval and VLMEvalKit write.",
+            metavar="PATH",
+        ),
+    ],
+    lenient: Annotated[
+        bool,
+        typer.Option("--lenient", help="Leave out bad records, counted, instead of stopping."),
+    ] = False,
+    plugin: options.Plugin = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    *,
+    data: BenchmarkOptions,
+) -> None:
+    """Score answers that anyone's code produced.
 
-    def to_dict(self) -> dict[str, Any]: ...
+    [bold]Examples[/bold]
 
+      [cyan]secondsight score pope --questions coco_pope_random.json --answers mine.jsonl[/cyan]
+      [cyan]secondsight score pope --dataset stickers --answers runs/mine --parser official[/cyan]
+      [cyan]secondsight score chair --instances instances.json --answers captions.jsonl[/cyan]
+      [cyan]secondsight score mme --answers folder/with/TASK.txt/files[/cyan]
+      [cyan]secondsight score amber --annotations AMBER/data --answers answers.json[/cyan]
 
-def _show(result: _Result, table: Table, as_json: bool) -> None:
-    for warning in result.warnings:
-        Console(stderr=True).print(f"warning: {warning}", style="yellow", markup=False)
+    A folder of eval is scored as a whole: every method and seed, with the comparison.
+    """
+    from secondsight.benchmarks import score as score_answers
+    from secondsight.cli.plugins import load_plugins
+
+    load_plugins(plugin or ())
+    scored = score_answers(benchmark, answers, options=data.given(), lenient=lenient)
+    if len(scored.runs) > 1:
+        _show_runs(scored, as_json)
+        return
+    from secondsight.benchmarks.tables import score_tables
+
+    result = scored.result
+    _warn(stderr(), result.warnings)
     if as_json:
         typer.echo(json.dumps(result.to_dict(), ensure_ascii=False, indent=2))
     else:
-        Console().print(table)
+        stdout().print(score_tables(_title(scored), result.to_dict()), highlight=False)
 
 
-@app.command()
-def pope(
-    questions: Annotated[
-        Path, typer.Option(help="POPE question file: question_id, image, text, label per line.")
-    ],
-    answers: Annotated[Path, typer.Option(help="JSON lines of question_id and text (or answer).")],
-    parser: Annotated[
-        str, typer.Option(help="How yes and no are read: strict, vcd-2023 or ritual-2024.")
-    ] = "strict",
-    lenient: Lenient = False,
-    as_json: Json = False,
-) -> None:
-    """POPE: accuracy, precision, recall, F1 and the yes-ratio of the answers."""
-    result = score_pope(questions, answers, parser=parser, lenient=lenient)
-    _show(result, tables.pope_table(result, parser), as_json)
+def _show_runs(scored: Scored, as_json: bool) -> None:
+    """The scores of several methods and seeds, compared where the methods have seeds in common."""
+    from secondsight.benchmarks.comparing import comparison_of
+    from secondsight.benchmarks.tables import comparison_table, runs_table
+    from secondsight.extras import require
+
+    require("eval", "A comparison of methods", "scipy", "statsmodels")
+    compared = comparison_of(scored)
+    _warn(stderr(), dict.fromkeys(w for run in scored.runs for w in run.result.warnings))
+    runs = scored.to_dict()["runs"]
+    if as_json:
+        table = None if compared is None else compared.to_dict()
+        typer.echo(json.dumps({"runs": runs, "comparison": table}, ensure_ascii=False, indent=2))
+        return
+    console = stdout()
+    console.print(runs_table(_title(scored), runs), highlight=False)
+    if compared is not None:
+        heading = scored.benchmark.heading
+        console.print(comparison_table(compared, heading, console.width), highlight=False)
 
 
-@app.command()
-def chair(
-    answers: Annotated[Path, typer.Option(help="JSON lines of image_id and caption.")],
-    instances: Annotated[Path, typer.Option(help="COCO-format instances file.")],
-    captions: Annotated[
-        Path | None,
-        typer.Option(help="COCO captions file; what the references name counts as shown."),
-    ] = None,
-    synonyms: Annotated[
-        Path | None, typer.Option(help="Synonym file in the official format, to compare papers.")
-    ] = None,
-    drop_unfinished: Annotated[
-        bool,
-        typer.Option(
-            "--drop-unfinished", help="Ignore a last sentence that the length limit cut off."
-        ),
-    ] = False,
-    lenient: Lenient = False,
-    as_json: Json = False,
-) -> None:
-    """CHAIR: which objects captions name that the images do not show."""
-    result = score_chair(
-        answers, instances, captions, synonyms, drop_unfinished=drop_unfinished, lenient=lenient
-    )
-    _show(result, tables.chair_table(result), as_json)
+def _warn(console: Console, warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
 
 
-@app.command()
-def mme(
-    answers: Annotated[
-        Path, typer.Option(help="Folder of TASK.txt: image, question, label, answer, by tabs.")
-    ],
-    lenient: Lenient = False,
-    as_json: Json = False,
-) -> None:
-    """MME: accuracy, accuracy+ and points per task, and the totals."""
-    result = score_mme(answers, lenient=lenient)
-    _show(result, tables.mme_table(result), as_json)
+def _title(scored: Scored) -> str:
+    from secondsight.benchmarks.task import settled
 
-
-@app.command()
-def amber(
-    answers: Annotated[Path, typer.Option(help="JSON of id and response.")],
-    annotations: Annotated[
-        Path,
-        typer.Option(help="AMBER's data folder (annotations.json, relation.json, safe_words.txt)."),
-    ],
-    vectors: Annotated[
-        str | None,
-        typer.Option(
-            help="spaCy pipeline with word vectors for near synonyms; officially en_core_web_lg."
-        ),
-    ] = None,
-    lenient: Lenient = False,
-    as_json: Json = False,
-) -> None:
-    """AMBER: CHAIR, Cover, Hal, Cog, the yes/no score, and the AMBER score."""
-    result = score_amber(answers, annotations, similar=vectors, lenient=lenient)
-    _show(result, tables.amber_table(result), as_json)
+    return ", ".join(filter(None, (scored.benchmark.heading, settled(scored.task.scoring))))
