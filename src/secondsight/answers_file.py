@@ -147,7 +147,7 @@ class AnswersFile(Generic[K]):
         """
         for record in records:
             again = self.lines.again(record)
-            self._write((json.dumps(record, ensure_ascii=False) + "\n").encode())
+            self._write(_line(record))
             if again:
                 self.failed += 1
             else:
@@ -256,6 +256,13 @@ class AnswersFile(Generic[K]):
             f"Line {number} of {str(self.path)!r} is not an answer of {self.lines.of}. Choose "
             "another --out, or remove the line if it is damaged."
         )
+
+
+def _line(record: Record) -> bytes:
+    try:
+        return (json.dumps(record, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:  # the name of a file that is not UTF-8
+        return (json.dumps(record) + "\n").encode()
 
 
 def differences(there: Any, here: Any, name: str = "") -> Iterator[str]:

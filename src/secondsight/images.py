@@ -42,6 +42,7 @@ __all__ = [
     "demo_picture",
     "open_image",
     "pad_to_square",
+    "short_name",
 ]
 
 MAX_PIXELS: Final = 100_000_000
@@ -156,7 +157,7 @@ def check_image_path(path: str | Path) -> None:
     Raises:
         ImageError: There is no such file, or it is a folder, a pipe, a device, ...
     """
-    name = _short(str(path))
+    name = short_name(str(path))
     with _as_file_errors(path, name):
         _refuse_irregular(_located(path).stat(), name)
 
@@ -173,10 +174,11 @@ def _open(source: Source, limits: Limits) -> Image.Image:
             from secondsight.fetching import fetch, shown
 
             return _decode(fetch(source), shown(source), limits)
-    return _decode(_read(source, limits), _short(str(source)), limits)
+    return _decode(_read(source, limits), short_name(str(source)), limits)
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
+    """A file's name as messages show it."""
     return repr(name if len(name) <= _LONGEST_NAME else name[:200] + "..." + name[-197:])
 
 
@@ -220,7 +222,7 @@ def data_url_bytes(url: str, max_bytes: int = MAX_FILE) -> bytes:
 
 def _read(source: str | Path, limits: Limits) -> bytes:
     """A file's bytes; nothing but a regular file is opened, and no more than the limit read."""
-    name = _short(str(source))
+    name = short_name(str(source))
     with _as_file_errors(source, name):
         path = _located(source)
         _refuse_irregular(path.stat(), name)
@@ -269,8 +271,10 @@ def _located(source: str | Path) -> Path:
 def _absent(source: str | Path) -> str:
     name = str(source)
     if isinstance(source, str) and "://" in name[:30] and _OTHER_URL.match(name):
-        return f"The image {_short(name)} cannot be fetched: only http, https and data URLs are."
-    return f"There is no image file {_short(name)}. Check the path."
+        return (
+            f"The image {short_name(name)} cannot be fetched: only http, https and data URLs are."
+        )
+    return f"There is no image file {short_name(name)}. Check the path."
 
 
 def _refuse_irregular(status: os.stat_result, name: str) -> None:

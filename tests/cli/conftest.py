@@ -32,8 +32,9 @@ Run = Callable[..., Finished]
 def run() -> Run:
     """Runs ``secondsight`` with arguments; it must not fail in any way but a clean exit."""
 
-    def run(*args: Any) -> Finished:
-        result = CliRunner().invoke(app, [str(arg) for arg in args], prog_name="secondsight")
+    def run(*args: Any, stdin: str | bytes | None = None) -> Finished:
+        arguments = [str(arg) for arg in args]
+        result = CliRunner().invoke(app, arguments, input=stdin, prog_name="secondsight")
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Finished(result.exit_code, result.stdout, result.stderr)

@@ -1,6 +1,9 @@
 """``secondsight describe`` of images named on the command line."""
 
+import csv
+import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -107,3 +110,77 @@ def test_no_image(run, tiny_llava, image_files, model) -> None:
     assert both.code == 2
     assert "not both" in both.err
     assert "none was given" in run(*ask, "--method", "ritual").err
+
+
+def test_standard_input(run, tiny_llava, image_files) -> None:
+    [path] = image_files(1)
+    ask = ("describe", "-", "-m", tiny_llava, "--json", *SHORT)
+    record = json.loads(run(*ask, stdin=path.read_bytes()).out)
+    assert record["image"] == "-"
+    named = json.loads(run("describe", path, "-m", tiny_llava, "--json", *SHORT).out)
+    assert record["text"] == named["text"]
+    for given, words in ((b"", "it is empty"), (b"no image", "not an image")):
+        result = run(*ask, stdin=given)
+        assert (result.code, result.out) == (2, "")
+        assert words in result.err
+    twice = run("describe", "-", "-", "-m", tiny_llava)
+    assert twice.code == 2
+    assert "can be read once" in twice.err
+
+
+def test_folders_and_patterns(run, tiny_llava, image_files, tmp_path: Path) -> None:
+    image_files(3)
+    (tmp_path / "image0.png").rename(tmp_path / "image10.PNG")
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / ".hidden.png").write_text("no image")
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "x.png").write_bytes((tmp_path / "image1.png").read_bytes())
+
+    def names(*images: object) -> list[str]:
+        result = run("describe", *images, "-m", tiny_llava, "--json", "--max-new-tokens", 1)
+        assert result.code == 0, result.err
+        lines = map(json.loads, result.out.splitlines())
+        return [str(Path(one["image"]).relative_to(tmp_path)) for one in lines]
+
+    assert names(tmp_path) == ["image1.png", "image2.png", "image10.PNG"]
+    assert names(tmp_path / "image?.png") == ["image1.png", "image2.png"]
+    assert names(tmp_path / "*" / "*.png", tmp_path / "image2.png") == [
+        "below/x.png",
+        "image2.png",
+    ]
+    assert names(tmp_path / "**" / "*1.png", tmp_path / "below") == ["image1.png", "below/x.png"]
+
+
+def test_csv(run, tiny_llava, image_files) -> None:
+    first, second = image_files(2)
+    ask = ("describe", "-m", tiny_llava, "-q", 'Is it "red", or not?', *SHORT)
+    result = run(*ask, first, second, "--csv")
+    rows = list(csv.DictReader(io.StringIO(result.out)))
+    records = list(map(json.loads, run(*ask, first, second, "--json").out.splitlines()))
+    for row, record in zip(rows, records, strict=True):
+        wanted = {name: record[name] for name in ("image", "question", "text", "finish_reason")}
+        assert row == {**wanted, "id": "", "error": ""}
+    [both] = csv.DictReader(io.StringIO(run(*ask, first, second, "--together", "--csv").out))
+    assert json.loads(both["image"]) == [str(first), str(second)]
+
+
+@pytest.mark.parametrize("name", ["~nobody-there/a.png", "a\0b.png", "\ud800.png", "x" * 9999])
+def test_names_that_name_nothing(run, name: str) -> None:
+    for command in ("describe", "compare", "trace"):
+        result = run(command, name)
+        assert result.code == 2
+        assert result.err.startswith("Error: ")
+        assert result.err.count("\n") == 1
+        assert len(result.err) < 600
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_pipes_and_devices_are_refused_at_once(run, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    for name, words in ((tmp_path / "pipe.png", "is a pipe"), ("/dev/zero", "is a device")):
+        result = run("describe", name)
+        assert result.code == 2
+        assert words in result.err
+        listed = run("describe", "--list", name, "--out", tmp_path / "out.jsonl")
+        assert listed.code == 2
+        assert "is no file" in listed.err

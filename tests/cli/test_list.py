@@ -1,6 +1,8 @@
 """``secondsight describe --list``: nothing lost, nothing answered twice, nothing half-written."""
 
+import csv
 import errno
+import io
 import json
 import os
 import signal
@@ -177,6 +179,21 @@ def test_a_line_that_stands_twice_is_answered_twice(
         ('{"image": "a.png", "question": " "}\n', "empty question"),
         ('{"image": "a.png", "id": 1.5}\n', "id"),
         ("\n", "is empty"),
+        ("", "is empty"),
+        ('{"image": []}\n', "Line 1"),
+        ('{"image": ["a.png", null]}\n', "Line 1"),
+        ('["a.png"]\n', "Line 1"),
+        ('{"image": "a.png", "label": "yes"}\n', "unknown field 'label'"),
+        ('{"image": "a.png", "qestion": "Why?"}\n', "Did you mean 'question'"),
+        ('{"image": "a.png", "text": "Why?", "question": "Who?"}\n', "both 'question' and 'text'"),
+        ('{"image": "a.png", "id": 1, "question_id": 1}\n', "both 'id' and 'question_id'"),
+        ('{"image": "a.png", "image": "b.png"}\n', "a field twice"),
+        ('{"image": "a\\ud800.png"}\n', "half a character"),
+        ('{"image": "a.png", "question": "\\udfff"}\n', "half a character"),
+        ('{"image": "a.png", "id": "\\ud800"}\n', "half a character"),
+        ('{"image": "a.png", "id": ' + "9" * 5000 + "}\n", "Line 1"),
+        ('{"image": ' + "[" * 100_000 + "\n", "Line 1"),
+        ('{"image": "a.png", "question": "' + "why " * 300_000 + '"}\n', "1,200,000 characters"),
     ],
 )
 def test_a_bad_list_is_refused_before_anything_is_answered(
@@ -274,7 +291,8 @@ def test_options_that_do_not_go_together_are_refused(run, make_list, tmp_path: P
     listed, out = make_list(1), tmp_path / "out.jsonl"
     for args, named in (
         (("--list", listed), "--out"),
-        (("--out", out), "--list"),
+        (("--image-folder", tmp_path), "--list"),
+        (("--csv", "--json"), "not both"),
         (("--list", listed, "--out", out, "--json"), "--json"),
         (("--list", listed, "--out", out, "a.png"), "not both"),
         (("--list", listed, "--out", out, "--batch-size", 0), "--batch-size"),
@@ -286,21 +304,136 @@ def test_options_that_do_not_go_together_are_refused(run, make_list, tmp_path: P
     assert not out.exists()
 
 
-def test_an_error_of_the_batch_is_found_and_put_down(
+def test_what_fails_in_the_engine_is_put_down(
     run, tiny_llava, make_list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer_batch = Model.answer_batch
+    prepare = Model.prepare
 
-    def picky(self: Model, samples: list, *args: object, **kwargs: object) -> list:
-        if any(sample.id == 1 for sample in samples):
+    def picky(self: Model, request):
+        if request.sample.id == 1:
             raise QuestionError("not this one")
-        return answer_batch(self, samples, *args, **kwargs)
+        return prepare(self, request)
 
-    monkeypatch.setattr(Model, "answer_batch", picky)
+    monkeypatch.setattr(Model, "prepare", picky)
     out = tmp_path / "out.jsonl"
     result = run("describe", "--list", make_list(3), "--out", out, "-m", tiny_llava, *SHORT)
     assert result.code == 1
+    assert "2 of 3 answered" in result.err
     assert ["error" in one for one in read(out)] == [False, True, False]
+
+
+def test_only_failures(run, tiny_llava, tmp_path: Path) -> None:
+    listed, out = tmp_path / "list.jsonl", tmp_path / "out.jsonl"
+    listed.write_text('{"image": "a.png"}\n{"image": "b.png"}\n')
+    ask = ("describe", "--list", listed, "--out", out, "-m", tiny_llava, *SHORT)
+    for _ in range(2):
+        result = run(*ask)
+        assert result.code == 1
+        assert result.err.startswith(f"0 of 2 answered: {out}\n")
+        assert "2 failed" in result.err
+        assert [one["image"] for one in read(out)] == ["a.png", "b.png"]
+
+
+def test_interrupted_among_failures_counts_answers_alone(
+    run, tiny_llava, make_list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, out = make_list(5), tmp_path / "out.jsonl"
+    for number in range(3):
+        (tmp_path / f"image{number}.png").unlink()
+    ask = ("describe", "--list", listed, "--out", out, "-m", tiny_llava, "--batch-size", 1, *SHORT)
+    prepare = Model.prepare
+
+    def stop_at_4(self: Model, request):
+        if request.sample.id == 4:
+            raise KeyboardInterrupt
+        return prepare(self, request)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Model, "prepare", stop_at_4)
+        result = run(*ask)
+    assert result.code == 130
+    assert "Interrupted: 1 of 5 answers are in" in result.err
+    result = run(*ask)
+    assert result.code == 1
+    assert "2 of 5 answered (1 from before)" in result.err
+
+
+def test_what_is_unusual_is_said_and_done(run, tiny_llava, image_files, tmp_path: Path) -> None:
+    first, second = (path.name for path in image_files(2))
+    listed, out = tmp_path / "list.jsonl", tmp_path / "out.jsonl"
+    lines = [
+        {"image": [first, first], "id": 1},
+        {"image": second, "question": "Why?", "id": 1},
+        {"image": second, "question": "Why?", "id": 1},
+    ]
+    listed.write_text("\n".join(map(json.dumps, lines)))
+    ask = ("describe", "--list", listed, "--out", out, "-m", tiny_llava, *SHORT)
+    result = run(*ask)
+    assert result.code == 0
+    assert "Question 1 names an image twice; it is shown twice." in result.err
+    assert "Questions 1 and 2 differ and have the same id 1; both are answered." in result.err
+    assert "Question 3 is question 2 again; both are answered." in result.err
+    assert len(read(out)) == 3
+    assert "3 of 3 answered (3 from before)" in run(*ask).err
+
+
+def test_llavas_question_lines(run, tiny_llava, image_files, model: Model, tmp_path: Path) -> None:
+    [path] = image_files(1)
+    (tmp_path / "lists").mkdir()
+    listed, out = tmp_path / "lists" / "questions.jsonl", tmp_path / "out.jsonl"
+    question = "Is there a dog in the image?"
+    line = {"question_id": 1, "image": path.name, "text": question, "category": "random"}
+    listed.write_text(json.dumps(line))
+    result = run(
+        "describe", "--list", listed, "--image-folder", tmp_path, "--out", out, "-m", tiny_llava,
+        "--max-new-tokens", 6,
+    )  # fmt: skip
+    assert result.code == 0
+    [record] = read(out)
+    assert (record["image"], record["question"], record["id"]) == (path.name, question, 1)
+    assert record["text"] == model.answer(path, question, max_new_tokens=6).text
+
+
+def test_a_list_by_standard_input(run, tiny_llava, image_files, tmp_path: Path) -> None:
+    [path] = image_files(1)
+    out = tmp_path / "out.jsonl"
+    ask = ("describe", "--list", "-", "--out", out, "-m", tiny_llava, *SHORT)
+    assert run(*ask, stdin=json.dumps({"image": str(path)})).code == 0
+    assert read(out)[0]["image"] == str(path)
+
+
+def test_images_named_here_are_answered_like_a_list(
+    run, tiny_llava, image_files, tmp_path: Path
+) -> None:
+    image_files(3)
+    (tmp_path / "image1.png").write_bytes(b"no image")
+    out = tmp_path / "out.jsonl"
+    ask = ("describe", tmp_path, "--out", out, "-m", tiny_llava, "--csv", *SHORT)
+    for _ in range(2):
+        result = run(*ask)
+        assert result.code == 1
+        assert "2 of 3 answered" in result.err
+        rows = list(csv.DictReader(io.StringIO(result.out)))
+        assert [Path(row["image"]).name for row in rows] == [
+            f"image{number}.png" for number in range(3)
+        ]
+        assert [bool(row["text"]) for row in rows] == [True, False, True]
+        assert "not an image" in rows[1]["error"]
+    with_stdin = run("describe", "-", "--out", out, "-m", tiny_llava)
+    assert with_stdin.code == 2
+    assert "cannot be read again" in with_stdin.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs names that are not UTF-8")
+def test_a_name_that_is_not_utf_8(run, tiny_llava, image_files, tmp_path: Path) -> None:
+    [path] = image_files(1)
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png")
+    path.rename(odd)
+    out = tmp_path / "out.jsonl"
+    ask = ("describe", odd, "--out", out, "-m", tiny_llava, *SHORT)
+    assert run(*ask).code == 0
+    assert [one["image"] for one in read(out)] == [odd]
+    assert "1 of 1 answered (1 from before)" in run(*ask).err
 
 
 def test_several_images_and_none(

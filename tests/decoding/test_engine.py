@@ -297,6 +297,17 @@ def test_any_mixture_in_one_call(model: secondsight.Model) -> None:
         assert (have[number].evidence is None) == (want.evidence is None)
 
 
+def test_failures_in_a_row_lose_nothing(model: secondsight.Model, tmp_path: Any) -> None:
+    """As many failures as have places must not end the run before its last requests."""
+    images = [tmp_path / f"absent{number}.png" for number in range(5)] + [None]
+    brief = Settings(max_new_tokens=2)
+    asked = [Request(Sample(image, "Why?"), settings=brief) for image in images]
+    for size in (1, 2, 5):
+        outcomes = dict(model.outcomes(asked, batch_size=size))
+        assert sorted(outcomes) == list(range(6))
+        assert isinstance(outcomes[5], secondsight.Answer)
+
+
 def test_failures_are_values_of_outcomes(model: secondsight.Model, tmp_path: Any) -> None:
     asked = [Request(one, settings=Settings(max_new_tokens=3)) for one in questions(4)]
     asked[2] = Request(Sample(tmp_path / "none.png", "Is it?"))

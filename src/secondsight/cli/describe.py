@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from secondsight.cli import images as naming
-from secondsight.cli import options
+from secondsight.cli import options, tables
 from secondsight.cli.loading import Loading, loads_a_model
 from secondsight.cli.output import say
 from secondsight.errors import ImageError, UserError
@@ -31,8 +30,8 @@ def describe(
     images: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Files or URLs, each answered by itself; left out: the image that ships with "
-            "secondsight.",
+            help="Files, folders, patterns such as 'a/*.jpg', URLs, or - for standard input, each "
+            "image answered by itself; left out: the image that ships with secondsight.",
             metavar="IMAGE",
             show_default=False,
         ),
@@ -56,16 +55,25 @@ def describe(
         typer.Option(
             "--list",
             help='JSON lines: {"image": path or URL, a list of them, or null, "question": '
-            'optional, "id": optional}; paths are relative to this file.',
+            'optional, "id": optional}, or LLaVA\'s question files; - for standard input.',
             metavar="FILE",
+            rich_help_panel=_LIST,
+        ),
+    ] = None,
+    image_folder: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where the paths of --list start; left out: the list's own folder.",
+            metavar="FOLDER",
             rich_help_panel=_LIST,
         ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Where each answer is appended as a line of JSON. Run the same command again "
-            "to continue after an interruption, or to try failed images again.",
+            help="Where each answer, of --list or of the images named, is appended as a line of "
+            "JSON. Run the same command again to continue after an interruption, or to try "
+            "failed images again.",
             metavar="FILE",
             rich_help_panel=_LIST,
         ),
@@ -77,6 +85,12 @@ def describe(
     as_json: Annotated[
         bool,
         typer.Option("--json", help="One JSON object per answer: text, timings, provenance."),
+    ] = False,
+    as_csv: Annotated[
+        bool,
+        typer.Option(
+            "--csv", help="A table on standard output: image, question, id, text, why it ended."
+        ),
     ] = False,
     *,
     loading: Loading,
@@ -90,6 +104,7 @@ def describe(
       [cyan]secondsight describe before.jpg after.jpg --together -q "What changed?" -m NAME[/cyan]
       [cyan]secondsight describe cat.jpg -m llava-hf/llava-1.5-7b-hf --method ritual:alpha=3[/cyan]
       [cyan]secondsight describe cat.jpg --temperature 1 --seed 7 --json[/cyan]
+      [cyan]secondsight describe photos/ --out answers.jsonl --csv[/cyan]
       [cyan]secondsight describe --list images.jsonl --out answers.jsonl --method vcd[/cyan]
 
     Exit code 0: all answered. 1: some images of a list failed; they are in the file, with the
@@ -104,28 +119,40 @@ def describe(
         seed=seed,
     )
     options.checked_question(question)
-    if listed is None and out is None:
+    if as_json and as_csv:
+        raise UserError("Choose --json or --csv, not both.")
+    if listed is None and image_folder is not None:
+        raise UserError("--image-folder is for the paths of a --list.")
+    if out is None:
+        if listed is not None:
+            raise UserError("--list needs --out, the file that gets the answers.")
         names = naming.named(images, no_image, folders=True)
         asks = [names] if together or no_image else [[name] for name in names]
-        _describe(asks, question, _method(method, plugin), settings, loading, as_json)
+        writes = tables.as_json if as_json else tables.Csv() if as_csv else None
+        _describe(asks, question, _method(method, plugin), settings, loading, writes)
         return
-    if listed is None or out is None:
-        raise UserError("--list and --out belong together: give both.")
-    if images or no_image or together:
+    if listed is not None and (images or no_image or together):
         raise UserError("Name images either on the command line or in --list, not both.")
     if as_json:
-        raise UserError("--json is for images named here; --out always gets JSON lines.")
+        raise UserError("--json is for answers on standard output; --out always gets JSON lines.")
     if batch_size < 1:
         raise UserError(f"--batch-size must be at least 1, not {batch_size}.")
 
     from secondsight.cli.answers import list_answers
-    from secondsight.cli.listing import answer_list, read_list
+    from secondsight.cli.list_lines import named_entries, read_list
+    from secondsight.cli.listing import answer_list
 
-    entries = read_list(listed, question)
+    if listed is not None:
+        entries = read_list(listed, question, image_folder)
+    else:
+        names = naming.named(images, no_image, folders=True)
+        entries = named_entries(names, question, together=together)
     with list_answers(out) as answers:
         chosen = _method(method, plugin)
         loaded = loading.load()
         failed = answer_list(loaded, entries, answers, chosen, settings, batch_size)
+        if as_csv:
+            tables.in_order([entry.key for entry in entries], answers)
     if failed:
         raise typer.Exit(1)
 
@@ -144,19 +171,24 @@ def _describe(
     method: Method,
     settings: Settings,
     loading: Loading,
-    as_json: bool,
+    write: Callable[[Mapping[str, Any]], None] | None,
 ) -> None:
     """Answer about each image; one that cannot be used does not stop the others."""
     # A single one is opened now, so that a mistake shows before a large model is loaded.
     opened = naming.opened(asks[0]) if len(asks) == 1 else None
-    loaded = loading.load()
+    model = loading.load()
     failed = False
     for place, names in enumerate(asks):
-        if len(asks) > 1 and not as_json:
+        if len(asks) > 1 and write is None:
             typer.echo(f"{'' if place == 0 else chr(10)}{names[0]}")
+        asked = {"image": naming.as_field(names), "question": question}
         try:
             images = opened or naming.opened(names)
-            _answer(loaded, names, images, question, method, settings, as_json)
+            if write is None:
+                _stream(model, images, question, method, settings)
+            else:
+                answer = model.answer(images, question, method, **asdict(settings))
+                write({**asked, **answer.to_dict()})
         except ImageError as error:
             if len(asks) == 1:
                 raise
@@ -166,20 +198,9 @@ def _describe(
         raise typer.Exit(USER_ERROR)
 
 
-def _answer(
-    model: Model,
-    names: Sequence[str],
-    images: Images,
-    question: str,
-    method: Method,
-    settings: Settings,
-    as_json: bool,
+def _stream(
+    model: Model, images: Images, question: str, method: Method, settings: Settings
 ) -> None:
-    if as_json:
-        answer = model.answer(images, question, method, **asdict(settings))
-        record = {"image": naming.as_field(names), "question": question, **answer.to_dict()}
-        typer.echo(json.dumps(record, ensure_ascii=False))
-        return
     with model.stream(images, question, method, **asdict(settings)) as stream:
         try:
             for piece in stream:

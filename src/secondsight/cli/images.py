@@ -108,6 +108,8 @@ def elsewhere(name: str) -> bool:
 
 def _found(name: str) -> list[str]:
     """The files that a folder or a pattern stands for; any other name itself."""
+    from secondsight.images import short_name
+
     if name == STDIN or elsewhere(name):
         return [name]
     path = _path(name)
@@ -124,7 +126,9 @@ def _found(name: str) -> list[str]:
                 raise ImageError(f"No file matches {name!r}.")
             return sorted(files, key=_natural)
     except OSError as error:
-        raise ImageError(f"{name!r} cannot be read: {error.strerror or error}.") from error
+        raise ImageError(
+            f"{short_name(name)} cannot be read: {error.strerror or error}."
+        ) from error
     return [name]
 
 

@@ -1,108 +1,36 @@
-"""A list of images: answered in batches, each finished line kept, continued when run again."""
+"""A list of images: answered together, each finished line kept, continued when run again."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 from secondsight.answer import Answer
 from secondsight.answers_file import AnswersFile
 from secondsight.cli.answers import Key, settings_of
-from secondsight.cli.output import say, stderr
+from secondsight.cli.interrupts import EXIT_CODE
+from secondsight.cli.list_lines import Entry, remarks
+from secondsight.cli.output import say
+from secondsight.cli.progress import progress
 from secondsight.code_identity import code_hash
-from secondsight.errors import ImageError, QuestionError, UserError
-from secondsight.sample import Sample
+from secondsight.errors import UserError
+from secondsight.request import Request
 from secondsight.settings import Settings
 
 if TYPE_CHECKING:
     from secondsight.inference import Model
     from secondsight.methods import Method
 
-INTERRUPTED = 130
-REASONS_SHOWN = 5
+SHOWN: Final = 5
+"""How many reasons and remarks are written out."""
 
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of a list: what it asks, and where its images really are."""
-
-    key: Key
-    sources: tuple[str, ...]
-
-    @property
-    def sample(self) -> Sample:
-        """The line as a sample; its images not opened yet."""
-        return Sample(self.sources or None, self.key.question, id=self.key.id)
-
-
-def read_list(path: Path, question: str) -> list[Entry]:
-    """Read a list of images, checking every line before anything is answered.
-
-    Args:
-        path: JSON lines with ``image`` (one, a list, or null) and, optionally, ``question`` and
-            ``id``.
-        question: What is asked where a line has no question.
-
-    Raises:
-        UserError: The file cannot be read, is empty, or a line is not of this form.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UserError(f"The list {str(path)!r} cannot be read: {reason}.") from None
-    entries = [
-        _entry(line, f"Line {number} of {str(path)!r}", path.parent, question)
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
-    ]
-    if not entries:
-        raise UserError(f"The list {str(path)!r} is empty.")
-    return entries
-
-
-def _entry(line: str, place: str, folder: Path, question: str) -> Entry:
-    try:
-        fields = json.loads(line)
-    except ValueError as error:
-        raise UserError(f"{place} is not JSON: {error}.") from None
-    image = fields.get("image", "") if isinstance(fields, dict) else ""
-    names = image if isinstance(image, list) else [] if image is None else [image]
-    if not all(isinstance(name, str) and name for name in names) or image == []:
-        raise UserError(
-            f'{place} has no image: write {{"image": "path or URL"}}, a list of them for several '
-            "together, or null for none."
-        )
-    asked = fields.get("question", question)
-    if not isinstance(asked, str) or not asked.strip():
-        raise UserError(f"{place} has an empty question; leave it out to ask the usual one.")
-    named = fields.get("id")
-    if isinstance(named, bool) or not isinstance(named, str | int | None):
-        raise UserError(f"{place} has an id that is neither text nor a whole number.")
-    shown = tuple(names) if isinstance(image, list) else image
-    return Entry(Key(shown, asked, named), tuple(_source(name, folder) for name in names))
-
-
-def _source(name: str, folder: Path) -> str:
-    url = name.startswith(("http://", "https://"))
-    return name if url else str(folder / Path(name).expanduser())
+_BATCHES: Final = 4
+"""How many batches' worth of questions are handed to the engine together: enough for it to fill the
+places of those that end early; what a continued run computes again at the most."""
 
 
 def answer_list(
@@ -115,11 +43,11 @@ def answer_list(
 ) -> int:
     """Answer what is not answered yet, and say on stderr how it went.
 
-    The batches are those of an uninterrupted run: one that was half done is computed whole
-    again, so that rounding cannot differ.
+    The questions that the engine gets together are those of an uninterrupted run: where some of
+    them are answered already, all are computed again, so that rounding cannot differ.
 
     Returns:
-        How many images failed.
+        How many questions failed.
 
     Raises:
         UserError: The file's answers were made with other settings, or it cannot be written.
@@ -127,66 +55,48 @@ def answer_list(
     """
     answers.require(_settings(model, method, settings))
     _refuse_other_question(answers, entries)
+    _say_some(remarks(entries))
     missing = _not_done(entries, answers.done)
     before = len(entries) - len(missing)
     reasons: list[str] = []
     try:
-        with _bar() as bar:
-            task = bar.add_task("", total=len(entries), completed=before)
-            for first in range(0, len(entries), batch_size):
-                batch = entries[first : first + batch_size]
-                wanted = {place for place in range(len(batch)) if first + place in missing}
-                if wanted:
-                    records = _records(model, batch, wanted, method, settings)
-                    reasons += [record["error"] for record in records if "error" in record]
-                    answers.append(records)
-                    bar.advance(task, len(records))
+        with progress(len(entries), before) as advance:
+            for first in range(0, len(entries), _BATCHES * batch_size):
+                group = range(first, min(first + _BATCHES * batch_size, len(entries)))
+                if missing.isdisjoint(group):
+                    continue
+                requests = [Request(entries[place].sample, method, settings) for place in group]
+                for place, outcome in _in_order(model, requests, batch_size, first):
+                    if place not in missing:
+                        continue
+                    answers.append([_record(entries[place].key, outcome, method)])
+                    if not isinstance(outcome, Answer):
+                        reasons.append(str(outcome))
+                    advance(1)
     except KeyboardInterrupt:
         say(
             f"Interrupted: {before + answers.answered} of {len(entries)} answers are in "
             f"{answers.path}. Run the same command again to continue."
         )
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(EXIT_CODE) from None
     _report(answers, len(entries), before, reasons)
     return len(reasons)
 
 
-def _records(
-    model: Model,
-    batch: Sequence[Entry],
-    wanted: set[int],
-    method: Method,
-    settings: Settings,
-) -> list[dict[str, Any]]:
-    """The lines of the wanted places of a batch."""
-    outcomes: list[Answer | UserError | Sample] = []
-    for entry in batch:
-        try:
-            outcomes.append(entry.sample.opened())
-        except ImageError as error:
-            outcomes.append(error)
-    if any(isinstance(outcomes[place], Sample) for place in wanted):
-        places = [place for place, one in enumerate(outcomes) if isinstance(one, Sample)]
-        samples = [one for one in outcomes if isinstance(one, Sample)]
-        for place, answer in zip(places, _answers(model, samples, method, settings), strict=True):
-            outcomes[place] = answer
-    return [_record(batch[place].key, outcomes[place], method) for place in sorted(wanted)]
+def _in_order(
+    model: Model, requests: Sequence[Request], batch_size: int, first: int
+) -> Iterator[tuple[int, Answer | UserError]]:
+    """The outcomes in the list's order, each as soon as those before it are there."""
+    waiting: dict[int, Answer | UserError] = {}
+    following = 0
+    for number, outcome in model.outcomes(requests, batch_size=batch_size):
+        waiting[number] = outcome
+        while following in waiting:
+            yield first + following, waiting.pop(following)
+            following += 1
 
 
-def _answers(
-    model: Model, samples: Sequence[Sample], method: Method, settings: Settings
-) -> list[Answer | UserError]:
-    try:
-        size = len(samples)
-        return [*model.answer_batch(samples, method, batch_size=size, **asdict(settings))]
-    except (ImageError, QuestionError) as error:
-        if len(samples) == 1:
-            return [error]
-    # One of them cannot be asked: find it, and answer the others.
-    return [one for sample in samples for one in _answers(model, [sample], method, settings)]
-
-
-def _record(key: Key, outcome: Answer | UserError | Sample, method: Method) -> dict[str, Any]:
+def _record(key: Key, outcome: Answer | UserError, method: Method) -> dict[str, Any]:
     asked = {"image": key.image, "question": key.question, "id": key.id}
     if isinstance(outcome, Answer):
         return {
@@ -251,36 +161,17 @@ def _refuse_other_question(answers: AnswersFile[Key], entries: Sequence[Entry]) 
 
 def _report(answers: AnswersFile[Key], total: int, before: int, reasons: Sequence[str]) -> None:
     kept = f" ({before} from before)" if before else ""
-    say(f"{total - len(reasons)} of {total} answered{kept}: {answers.path}")
+    say(f"{before + answers.answered} of {total} answered{kept}: {answers.path}")
     if reasons:
-        for reason in reasons[:REASONS_SHOWN]:
-            say(f"  {reason}")
-        if len(reasons) > REASONS_SHOWN:
-            say(f"  and {len(reasons) - REASONS_SHOWN} more")
+        _say_some(reasons)
         say(
             f"{len(reasons)} failed; the file has their reasons. Run the same command again to "
             "try them again."
         )
 
 
-class _Rate(ProgressColumn):
-    """Answers per second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.2g}/s" if task.speed else "")
-
-
-def _bar() -> Progress:
-    console = stderr()
-    return Progress(
-        TextColumn("answers"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
+def _say_some(sentences: Sequence[str]) -> None:
+    for sentence in sentences[:SHOWN]:
+        say(f"  {sentence}")
+    if len(sentences) > SHOWN:
+        say(f"  and {len(sentences) - SHOWN} more")

@@ -325,6 +325,8 @@ class Model:
             while True:
                 for number, request in itertools.islice(queue, batch_size - len(waiting)):
                     waiting.append((number, pool.submit(self.prepare, request)))
+                if not waiting and not running:
+                    return
                 while waiting and len(running) < batch_size:
                     number, future = waiting.popleft()
                     try:  # in order, so that who is answered with whom does not depend on threads
@@ -336,9 +338,7 @@ class Model:
                     running[ticket] = number
                     ticket.add_done_callback(ended.append)
                 if not running:
-                    if not waiting:
-                        return
-                    continue
+                    continue  # those that were waiting have failed; there may be more
                 self.runner.run_until(lambda: bool(ended))
                 while ended:
                     ticket = ended.popleft()

@@ -1,0 +1,94 @@
+"""How far a long run is: a bar on a terminal, a line a minute elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from secondsight.cli.output import say, stderr
+
+EVERY_S: Final = 60.0
+"""How often a line is written where there is no terminal, in seconds."""
+
+Advance = Callable[[int], None]
+"""Called with how many more are done."""
+
+
+class _Rate(ProgressColumn):
+    """Answers per second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.2g}/s" if task.speed else "")
+
+
+@contextmanager
+def progress(
+    total: int, done: int, *, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Advance]:
+    """Show on standard error how many of so many answers there are.
+
+    Args:
+        total: How many there will be.
+        done: How many there are from before.
+        clock: Seconds, from anywhere.
+
+    Yields:
+        What is to be called with each more.
+    """
+    console = stderr()
+    if not console.is_terminal:
+        yield _Lines(total, done, clock)
+        return
+    columns = (
+        TextColumn("answers"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=total, completed=done)
+        yield lambda more: bar.advance(task, more)
+
+
+class _Lines:
+    """Says a line when one is due."""
+
+    def __init__(self, total: int, done: int, clock: Callable[[], float]) -> None:
+        self.total, self.before, self.done, self.clock = total, done, done, clock
+        self.start = self.said = clock()
+
+    def __call__(self, more: int) -> None:
+        self.done += more
+        now = self.clock()
+        if now - self.said < EVERY_S or self.done >= self.total:
+            return
+        self.said = now
+        rate = (self.done - self.before) / (now - self.start)
+        left = (self.total - self.done) / rate if rate else 0.0
+        say(f"{self.done} of {self.total} done, {rate:.2g} a second, about {_duration(left)} left")
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "a minute"
+    if minutes < 100:
+        return f"{minutes} min"
+    return f"{minutes / 60:.0f} h" if minutes < 4800 else f"{minutes / 1440:.0f} days"
