@@ -104,3 +104,17 @@ def test_a_closed_pipe_and_a_full_disk_behind_stdout(start) -> None:
     assert (process.returncode, err) == (141, "")
     assert other.returncode == 2
     assert other_err == "Error: No space left on device.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [("secondsight des", "describe"), ("secondsight describe --max-n", "--max-new-tokens")],
+)
+def test_shell_completion_of_commands_and_options(words: str, completed: str) -> None:
+    request = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    named = "import sys; sys.argv[0] = 'secondsight'; from secondsight.cli import main; main()"
+    done = children.run(
+        [sys.executable, "-c", named],
+        env={"_SECONDSIGHT_COMPLETE": "complete_bash", **request},
+    )
+    assert (done.stdout.split(), done.stderr) == ([completed], "")

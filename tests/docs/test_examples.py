@@ -48,7 +48,8 @@ def test_python_is_at_least_python(block: Block) -> None:
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the files that the examples are about, as the current one."""
     image = Image.open(secondsight.demo_image()).convert("RGB")
-    for name in ("cat.jpg", "before.jpg", "after.jpg"):
+    (tmp_path / "photos").mkdir()
+    for name in ("cat.jpg", "before.jpg", "after.jpg", "photos/cat.jpg"):
         image.save(tmp_path / name)
     (tmp_path / "images.jsonl").write_text('{"image": "cat.jpg"}\n{"image": "after.jpg"}\n')
     monkeypatch.chdir(tmp_path)

@@ -1,9 +1,9 @@
 """Ctrl-C: exit code 130 at any moment, with a word; a second one at once.
 
 While the program starts and while it ends there is nothing to put in order, and it is left on the
-spot. While a command runs, the first Ctrl-C is a `KeyboardInterrupt`, so that what is open is closed;
-a thread sees to it that the process ends even where that is swallowed (in an import of C code, in
-a callback), or where the main thread does not come back from C.
+spot. While a command runs, the first Ctrl-C is a `KeyboardInterrupt`, so that what is open gets
+closed; a thread sees to it that the process ends even where that is swallowed (in an import of C
+code, in a callback), or where the main thread does not come back from C.
 """
 
 # While files are imported before `start`, Ctrl-C ends in a traceback of Python's: so no typing, no
