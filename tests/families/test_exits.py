@@ -17,12 +17,12 @@ from secondsight.decoding.transformers5 import CACHE
 from secondsight.methods.exits import AlteredExit, Columns, EarlyExit, Exit, ImageExit
 
 from .conftest import Loaded
-from .test_families import QUESTIONS, pictures
+from .test_families import QUESTIONS, two_images
 
 
 @pytest.fixture(scope="module")
 def inputs(family: Loaded) -> dict[str, Any]:
-    return family.model.encode(pictures()[0], QUESTIONS[1])
+    return family.model.encode(two_images()[0], QUESTIONS[1])
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import torch
@@ -114,7 +115,8 @@ def _attend(
         **kwargs: What else transformers passes.
     """
     shared = query.shape[1] // key.shape[1]
-    key, value = (part.repeat_interleave(shared, dim=1) for part in (key, value))
+    if shared > 1:
+        key, value = (part.repeat_interleave(shared, dim=1) for part in (key, value))
     scores = (query @ key.transpose(2, 3))[:, :, 0] * scaling
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
@@ -144,16 +146,23 @@ def attention_of(layer: nn.Module, model: str) -> nn.Module:
 
 def kept_arguments(inputs: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
     """What an attention module is given, for the last position alone and without the cache."""
-    states = inputs[0] if inputs else named["hidden_states"]
-    kept: dict[str, Any] = {"hidden_states": states[:, -1:].clone()}
+    states: torch.Tensor = inputs[0] if inputs else named["hidden_states"]
+
+    def last(values: torch.Tensor, dim: int) -> torch.Tensor:
+        """The last position, without the prompt's memory behind it."""
+        if values.shape[dim] == 1:
+            return values
+        return values.narrow(dim, values.shape[dim] - 1, 1).clone()
+
+    kept: dict[str, Any] = {"hidden_states": last(states, 1)}
     for name, value in named.items():
         if name == "position_embeddings":
-            kept[name] = tuple(part[..., -1:, :].clone() for part in value)
+            kept[name] = tuple(last(part, -2) for part in value)
         elif name == "position_ids" and isinstance(value, torch.Tensor):
-            kept[name] = value[..., -1:].clone()
+            kept[name] = last(value, -1)
         elif name == "attention_mask" and isinstance(value, torch.Tensor) and value.ndim == 4:
-            last = value[:, 0, -1]
-            kept[name] = last.clone() if last.dtype == torch.bool else last == 0
+            seen = last(value, 2)[:, 0, 0]
+            kept[name] = seen if seen.dtype == torch.bool else seen == 0
     return kept
 
 
@@ -207,6 +216,14 @@ def _rows(values: torch.Tensor, rows: list[int], dim: int) -> torch.Tensor:
     return values.index_select(dim, torch.tensor(rows, device=values.device))
 
 
+@cache
+def _required(forward: Callable[..., Any]) -> tuple[str, ...]:
+    """What a kind of layer must be given besides hidden states; all of it is its attention's."""
+    parameters = list(inspect.signature(forward).parameters.values())[2:]
+    plain = [one for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
+    return tuple(one.name for one in plain if one.default is one.empty)
+
+
 class _EnteredAttention(Exception):  # noqa: N818 (no error: it ends a call halfway)
     def __init__(self, states: torch.Tensor) -> None:
         self.states = states
@@ -233,12 +250,7 @@ def through_layer(
     def stop(*args: Any, **kwargs: Any) -> Any:
         raise _EnteredAttention(args[0] if args else kwargs["hidden_states"])
 
-    parameters = list(inspect.signature(layer.forward).parameters.values())[1:]
-    others = {
-        one.name: None
-        for one in parameters
-        if one.kind is one.POSITIONAL_OR_KEYWORD and one.default is one.empty
-    }
+    others = dict.fromkeys(_required(type(layer).forward))
     try:
         with _replaced(attention, stop):
             layer(stream[:, None], **others)

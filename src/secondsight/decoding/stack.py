@@ -122,4 +122,6 @@ def stack_of(model: PreTrainedModel) -> Stack:
 
 def device_of(module: nn.Module) -> torch.device:
     """Where a module's weights are."""
-    return next(module.parameters()).device
+    weight = getattr(module, "weight", None)
+    found: torch.Tensor = next(module.parameters()) if weight is None else weight
+    return found.device

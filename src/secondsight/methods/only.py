@@ -77,18 +77,17 @@ def text_minded(weights: torch.Tensor, columns: Columns) -> tuple[torch.Tensor, 
     Returns:
         The weights; which heads went, bool of shape (rows, heads).
     """
-    text = _without_outliers(weights, columns.text[:, None])
-    image = _without_outliers(weights, columns.image[:, None])
-    of_text = _entropy(text).nan_to_num(nan=0.0)
-    of_image = _entropy(image).nan_to_num(nan=float("inf"))
-    ratio = of_text / of_image
+    groups = torch.stack([columns.text, columns.image], dim=1)[:, None]
+    kept = _without_outliers(weights[:, :, None], groups)
+    of_text, of_image = _entropy(kept).unbind(dim=-1)
+    ratio = of_text.nan_to_num(nan=0.0) / of_image.nan_to_num(nan=float("inf"))
     removed = ratio < ratio.mean(dim=-1, keepdim=True)
     first = weights.masked_fill(~columns.first[:, None], 0)
-    return (first + text + image).masked_fill(removed[..., None], 0), removed
+    return (first + kept.sum(dim=2)).masked_fill(removed[..., None], 0), removed
 
 
 def _without_outliers(weights: torch.Tensor, group: torch.Tensor) -> torch.Tensor:
-    """The weights of one group of keys without its outliers, 0 elsewhere."""
+    """The weights of each group of keys without its outliers, 0 elsewhere."""
     count = group.sum(dim=-1, keepdim=True)
     mean = weights.masked_fill(~group, 0).sum(dim=-1, keepdim=True) / count
     squares = (weights - mean).square().masked_fill(~group, 0).sum(dim=-1, keepdim=True)
