@@ -31,7 +31,7 @@ from .conftest import Loaded
 TOKENS = 6
 QUESTIONS = ("Is there a dog in the image?", "How many people ride the bus? One, two or three?")
 METHODS = ("ritual", "vcd", "m3id:decay=0.5", "ritual+vcd", "ritual+m3id:decay=0.5", "late")
-IMAGE_FREE = ("m3id", "ritual+m3id")
+IMAGE_FREE = ("m3id", "ritual+m3id", "lcd")
 NO_IMAGE_FREE_FORM = ("InstructBLIP", "BLIP-2 (OPT)")
 NOT_SHARED = ("Gemma 3", "PaliGemma", "PaliGemma 2", "InstructBLIP")
 """A window counted along the cache, prefixes that see all of themselves, a Q-Former that reads."""
@@ -389,6 +389,7 @@ def test_the_checkpoints_own_code_runs_only_if_asked(tmp_path: Path) -> None:
 def table() -> str:
     """What works on which family, as the documentation shows it."""
     methods = ("regular", "ritual", "vcd", "m3id", "ritual+vcd", "ritual+m3id")
+    methods += ("icd", "lcd", "agla", "dola", "deco", "only", "revisit")
     lines = [
         f"| family | {' | '.join(methods)} |",
         f"|---|{'---|' * len(methods)}",

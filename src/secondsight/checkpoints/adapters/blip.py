@@ -117,7 +117,7 @@ class BlipEncoder(ChatEncoder):
             raise UnsupportedError(
                 f"{self.family} has no form without an image: its language model was trained to "
                 "read what its Q-Former makes of an image. Methods with an image-free view "
-                "(m3id) cannot be used with it; ritual and vcd can."
+                "(m3id, lcd) cannot be used with it; ritual and vcd can."
             )
         if len(sample.images) > 1:
             raise UnsupportedError(
