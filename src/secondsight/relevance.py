@@ -115,6 +115,7 @@ def blackened(image: Image.Image, relevance: Relevance) -> Image.Image:
         mode="grid-constant",
         grid_mode=True,
     )
+    spread = spread.clip(0, 1)  # cubic splines swing beyond the values that they go through
     spread = _scaled(ndimage.gaussian_filter(spread, 0.02 * SIDE))
     last = min(int(spread.size * relevance.share), spread.size - 1)
     threshold = np.sort(spread, axis=None)[::-1][last]

@@ -21,6 +21,7 @@ from secondsight.decoding.rows import Pool
 from secondsight.decoding.sharing import PrefixCache
 
 METHODS = ("regular", "ritual", "vcd", "m3id", "ritual+vcd", "sharpened", "vcd:beta=0.001")
+METHODS += ("dola", "only:beta=0.001", "revisit", "deco", "lcd")
 QUESTIONS = (
     "Is it?",
     "Is there a dog in the image?",
