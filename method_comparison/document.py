@@ -29,8 +29,8 @@ def write(out: Path, docs: Path) -> None:
 
     results = {part: found for part in parts() if (found := scores(out, part)) is not None}
     evidence = {split: found for split in SPLITS if (found := _evidence(out, split)) is not None}
-    hashes = {_manifest(out, part)["weights_sha256"] for part in results}
-    hashes |= {found["what"]["weights_sha256"] for found in evidence.values()}
+    hashes = {_manifest(out, part)["weights"] for part in results}
+    hashes |= {found["what"]["weights"] for found in evidence.values()}
     if len(hashes) > 1:
         raise ValueError(f"{out}: holds runs of different weights; choose another --out")
     if not hashes:
@@ -84,11 +84,11 @@ def _what(results: Mapping[Part, Mapping[str, Any]], weights: str) -> str:
     seeds = sorted({len(found["seeds"]) for found in results.values()})
     span = "-".join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1]))) if sizes else "no"
     return (
-        f"The bundled model (weights {weights[:12]}), {span} scenes of each split, "
-        f"{' to '.join(map(str, seeds))} seed{'' if seeds == [1] else 's'}. Figures in percent, "
+        f"The bundled model (weights {weights.removeprefix('sha256:')[:12]}), {span} scenes of each "
+        f"split, {' to '.join(map(str, seeds))} seed{'' if seeds == [1] else 's'}. Figures in percent, "
         "differences in points, "
         "intervals 95% over scenes, p-values after Holm's correction within a table. POPE asks "
-        "only about scenes that show at least three different objects. M3ID's weight is 0 at the "
+        "about scenes that show at least three different objects. M3ID's weight is 0 at the "
         "first token, so its yes and no are regular decoding's."
     )
 

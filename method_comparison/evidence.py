@@ -23,7 +23,6 @@ from parts import BATCH, NEW_TOKENS
 
 from secondsight import Answer, Method, Model, load
 from secondsight.benchmarks import Item, Problems, create
-from secondsight.benchmarks.fingerprint import weights_hash
 from secondsight.benchmarks.statistics import RESAMPLES, resample_images
 from secondsight.benchmarks.task import first_images
 from secondsight.files import write_atomic
@@ -64,7 +63,7 @@ def gather(split: str, scenes: int, out: Path) -> None:
     what = {
         "split": split,
         "scenes": scenes,
-        "weights_sha256": weights_hash(model.hf_model.state_dict()),
+        "weights": model.identity,
     }
     if path.exists() and json.loads(path.read_text())["what"] == what:
         return

@@ -1,6 +1,7 @@
 """The comparison table and its verdicts."""
 
 import json
+import re
 
 import pytest
 
@@ -90,6 +91,24 @@ def test_not_distinguishable_says_how_many_images() -> None:
     assert (
         same.verdict == "not distinguishable at this size (n needed: unknown, no difference seen)"
     )
+
+
+def test_a_tiny_difference_asks_for_no_absurd_number_of_images() -> None:
+    asked = [Item(str(n), str(n), None, "?", {"present": ["dog"]}) for n in range(40)]
+    task = Task("captions", tuple(asked), ChairScorer(coco_lexicon()), METRICS)
+    many = "A dog. " * 2000
+    answers = {
+        "regular": {0: [Response(many)] * 40},
+        "m": {0: [Response(many + "A cat." * (n == 0) + "A dog." * (n == 1)) for n in range(40)]},
+        "greedy": {0: [Response(many + "A cat." * (n == 2)) for n in range(40)]},
+    }
+    found = row(compare("chair", task, asked, answers, ("greedy",), resamples=199), "m")
+    assert found.versus_best_control is not None
+    assert abs(found.versus_best_control.difference) < 1e-8
+    assert found.verdict is not None
+    number = re.search(r"n needed: (.*)\)", found.verdict)
+    assert number is not None
+    assert number[1] in ("over 1,000,000 images", "unknown, no difference seen")
 
 
 def test_without_controls_no_verdict_is_given() -> None:

@@ -82,7 +82,7 @@ def test_a_run_holds_everything(source: Pope, tmp_path: Path) -> None:
     assert len(lines(tmp_path / "out")) == 6 * 2 * 12
     entry = json.loads(lines(tmp_path / "out")[0])
     assert list(entry) == [
-        "method", "seed", "id", "image_id", "question", "item", "model", "revision", "dtype",
+        "method", "seed", "id", "image_id", "question", "item", "model", "weights", "dtype",
         "preset", "settings", "text", "tokens", "finish_reason",
     ]  # fmt: skip
     assert entry["settings"] == {
@@ -93,7 +93,7 @@ def test_a_run_holds_everything(source: Pope, tmp_path: Path) -> None:
     assert manifest["methods"]["ritual:alpha=2"]["alpha"] == 2
     assert manifest["methods"]["ritual:alpha=2"]["transform"] == "random"
     assert config["dataset"] == "questions.jsonl"
-    assert re.fullmatch("[0-9a-f]{64}", config["weights_sha256"])
+    assert config["weights"] == "sha256:fake"
     assert {"secondsight", "torch", "transformers", "torchvision"} < set(config["versions"])
     assert "batch_size" in manifest["environment"]
     scores = json.loads((tmp_path / "out" / "scores.json").read_text())
@@ -285,8 +285,8 @@ def test_another_model_or_dataset_is_refused_by_name(source: Pope, tmp_path: Pat
 def test_other_weights_and_other_images_are_another_run(source: Pope, tmp_path: Path) -> None:
     run(fake(), source, tmp_path / "out")
     other = fake()
-    other.hf_model.weight.data[0, 0] = 5
-    with pytest.raises(RunMismatchError, match="weights_sha256"):
+    other.identity = "sha256:other"
+    with pytest.raises(RunMismatchError, match=r"weights \('sha256:fake' there, 'sha256:other'"):
         run(other, source, tmp_path / "out")
     Image.new("RGB", (4, 4), "white").save(Path(source.images or "") / "0.png")
     with pytest.raises(RunMismatchError, match="3 other questions or images of the same names"):

@@ -14,6 +14,7 @@ from secondsight.benchmarks.statistics import (
     mcnemar_error,
     mcnemar_p,
     resample_images,
+    settled,
 )
 
 
@@ -81,3 +82,10 @@ def test_images_needed_by_the_normal_formula() -> None:
     assert images_needed(-0.01, 0.02, 100) == images_needed(0.01, 0.02, 100)
     assert images_needed(0.0, 0.02, 100) is None
     assert images_needed(0.1, 0.0, 100) is None
+    assert images_needed(1e-17, 0.02, 100) is None  # the rounding of sums is no effect
+
+
+def test_rounding_is_no_difference() -> None:
+    draws = settled(np.array([1e-17, -1e-17, 0.0, 1e-3, -1e-3]))
+    assert draws.tolist() == [0, 0, 0, 1e-3, -1e-3]
+    assert bootstrap_p(settled(np.full(99, 1e-17))) == 1.0

@@ -29,6 +29,7 @@ class Yes:
 
     name: str = "yes"
     revision: str | None = None
+    identity: str = "sha256:yes"
     preset: Preset = PRESETS["llava-official"]
     hf_model: torch.nn.Module = field(default_factory=lambda: torch.nn.Linear(1, 1))
 

@@ -74,7 +74,7 @@ def evidence(split: str, weights: str) -> dict[str, Any]:
     ]  # fmt: skip
     answers = [{"image": "1", "label": "no", "said": "no", "views": {"no image": 0.2}}]
     return {
-        "what": {"split": split, "scenes": 8, "weights_sha256": weights},
+        "what": {"split": split, "scenes": 8, "weights": weights},
         "mentions": mentions,
         "answers": answers,
         "consulted": {"asked": 5, "named": 0},
@@ -87,7 +87,7 @@ def out(tmp_path: Path) -> Path:
     for part in (CHAIR, POPE):
         (folder / part.name).mkdir(parents=True)
         (folder / part.name / "scores.json").write_text(json.dumps(scores(part)))
-        config = {"config": {"weights_sha256": "a" * 64, "dataset": {"items": 7}}}
+        config = {"config": {"weights": "a" * 64}}
         (folder / part.name / "manifest.json").write_text(json.dumps(config))
     (folder / "evidence-test.json").write_text(json.dumps(evidence("test", "a" * 64)))
     (tmp_path / "doc.md").write_text(f"before\n{BEGIN}\nformer\n{END}\nafter\n")

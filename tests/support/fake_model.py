@@ -38,6 +38,7 @@ class FakeModel:
     name: str = "fake"
     preset: Preset = PRESETS["llava-official"]
     revision: str | None = None
+    identity: str = "sha256:fake"
     hf_model: torch.nn.Module = field(default_factory=lambda: torch.nn.Linear(2, 1, bias=False))
     calls: list[tuple[str, int, list[str]]] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -15,15 +13,7 @@ from PIL import Image
 
 from secondsight.trace import Trace
 from secondsight.trace.formatting import percent
-
-_SPEC = importlib.util.spec_from_file_location(
-    "trace_chromium", Path(__file__).with_name("chromium.py")
-)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-chromium = importlib.util.module_from_spec(_SPEC)
-sys.modules[_SPEC.name] = chromium
-_SPEC.loader.exec_module(chromium)
+from support import chromium
 
 pytestmark = pytest.mark.skipif(
     chromium.EXECUTABLE is None, reason="no chromium (apt-get install chromium)"

@@ -1,27 +1,15 @@
-"""Hashes that say whether two runs used the same model and the same data."""
+"""Hashes that say whether two runs asked the same."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from PIL import Image
 
 from secondsight.benchmarks.task import Item
-
-
-def weights_hash(state: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 over the names, types, shapes and bytes of all tensors."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        # Through bytes, because numpy has no bfloat16.
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def item_hashes(items: Sequence[Item]) -> dict[str, str]:

@@ -22,7 +22,7 @@ from secondsight.files import PathLike, read_json, write_atomic
 
 MANIFEST: Final = "manifest.json"
 _FORMAT: Final = 2
-_IN_EACH_LINE: Final = ("model", "revision", "dtype", "preset", "settings")
+_IN_EACH_LINE: Final = ("model", "weights", "dtype", "preset", "settings")
 
 
 class RunMismatchError(UserError):

@@ -33,7 +33,7 @@ from secondsight import methods as decoding
 from secondsight.answer import Answer
 from secondsight.benchmarks.base import Benchmark
 from secondsight.benchmarks.comparison import REGULAR, Comparison, compare
-from secondsight.benchmarks.fingerprint import item_hashes, weights_hash
+from secondsight.benchmarks.fingerprint import item_hashes
 from secondsight.benchmarks.records import Problems
 from secondsight.benchmarks.registry import create
 from secondsight.benchmarks.report import write_reports
@@ -295,7 +295,7 @@ def _config(plan: _Plan, model: Model) -> dict[str, Any]:
         # A folder by its own name: where it lies on this machine changes no answer.
         "model": Path(model.name).name if Path(model.name).is_dir() else model.name,
         "revision": model.revision,
-        "weights_sha256": weights_hash(model.hf_model.state_dict()),
+        "weights": model.identity,
         "dtype": str(first.dtype).removeprefix("torch."),
         "device": first.device.type,
         "preset": plan.preset.name,

@@ -31,6 +31,7 @@ def settings_of(provenance: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "model": provenance["model"],
         "revision": provenance["revision"],
+        "weights": provenance["weights"],
         "dtype": provenance["dtype"],
         "preset": provenance["preset"],
         "method": method["spec"],

@@ -69,7 +69,7 @@ def answer_list(
                 for place, outcome in _in_order(model, requests, batch_size, first):
                     if place not in missing:
                         continue
-                    answers.append([_record(entries[place].key, outcome, method)])
+                    answers.append([_record(entries[place].key, outcome, method, model)])
                     if not isinstance(outcome, Answer):
                         reasons.append(str(outcome))
                     advance(1)
@@ -96,7 +96,7 @@ def _in_order(
             following += 1
 
 
-def _record(key: Key, outcome: Answer | UserError, method: Method) -> dict[str, Any]:
+def _record(key: Key, outcome: Answer | UserError, method: Method, model: Model) -> dict[str, Any]:
     asked = {"image": key.image, "question": key.question, "id": key.id}
     if isinstance(outcome, Answer):
         return {
@@ -105,6 +105,7 @@ def _record(key: Key, outcome: Answer | UserError, method: Method) -> dict[str, 
             "finish_reason": outcome.finish_reason,
             "provenance": {
                 **outcome.provenance,
+                "weights": model.identity,
                 "method": {**outcome.provenance["method"], **_code(method)},
             },
         }
@@ -130,6 +131,7 @@ def _settings(model: Model, method: Method, settings: Settings) -> dict[str, Any
         {
             "model": model.name,
             "revision": model.revision,
+            "weights": model.identity,
             "dtype": str(model.hf_model.dtype).removeprefix("torch."),
             "preset": model.preset.name,
             "method": {"spec": method.spec, **_code(method)},
