@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
@@ -12,6 +13,8 @@ from PIL import Image
 from transformers import LlamaForCausalLM
 
 import secondsight
+from golden import recordings
+from golden.recordings import Run
 from secondsight import Request, Sample, Settings
 from secondsight.decoding import beside
 from secondsight.decoding import scoring as scoring_module
@@ -21,6 +24,7 @@ from secondsight.decoding.recording import RowExits
 from secondsight.decoding.rows import Pool, PoolRows, Prompt, Row
 from secondsight.decoding.sharing import Prefix, PrefixCache
 from secondsight.decoding.stack import Stack, stack_of
+from secondsight.decoding.step import Step
 from secondsight.errors import UnsupportedError, UserError
 from secondsight.methods import Method, create
 from secondsight.methods.exits import Altered, Early, EarlyExit, LanguageExit
@@ -65,6 +69,12 @@ def language(golden_model: GoldenModel) -> Iterator[str]:
     with patch.object(beside, "_loaded", lambda name, dtype, device: llama.eval()):
         yield "tiny"
 
+
+EAGER = [
+    recordings.runs("layer", method, preset="deep", select="greedy")[0]
+    for method in SPECS
+    if method != "lcd"
+]
 
 every_spec = pytest.mark.parametrize("spec", [spec for specs in SPECS.values() for spec in specs])
 
@@ -235,6 +245,36 @@ def test_only_samples_that_it_can_change_are_read(
     assert 0 < undecided < len(plausible)
     assert sum(read) == 2 * len(plausible)  # scores and facts, at every step that is watched
     assert {len(answer.ids) for answer in answers.values()} == {12}
+
+
+@pytest.mark.parametrize("spec", ["dola", "deco", "only", "revisit:layers=all"])
+def test_in_half_precision(golden_model: GoldenModel, picture: Picture, spec: str) -> None:
+    """States and heads are the model's; what is compared and combined is float32."""
+    half = golden_model("deep", dtype="bfloat16")
+    steps: list[Step] = []
+    asked = Request(Sample(picture(3), QUESTIONS[0]), spec, Settings(max_new_tokens=6))
+    watched = half.submit(asked, observer=steps.append).result()
+    lazily = half.submit(replace(asked, schedule="lazy")).result()
+    assert watched.ids == lazily.ids
+    assert all(step.scores.dtype == torch.float32 for step in steps)
+    inputs = half.encode(picture(3), QUESTIONS[0])
+    with torch.no_grad():
+        hidden = half.hf_model(**inputs, output_hidden_states=True).hidden_states
+    if spec == "dola":
+        stack, base = stack_of(half.hf_model), steps[0].logits[0]
+        early = {layer: stack.logits(hidden[layer][0, -1]) for layer in (0, 2, 4)}
+        contrast = base.log_softmax(-1) - early[steps[0].facts["layer"]].log_softmax(-1)
+        kept = steps[0].scores.isfinite()
+        torch.testing.assert_close(steps[0].scores[kept], contrast[kept], atol=0.3, rtol=0.05)
+
+
+@pytest.mark.parametrize("run", EAGER, ids=str)
+def test_with_eager_attention(golden_model: GoldenModel, run: Run) -> None:
+    """Masks of another form, the same tokens."""
+    eager = golden_model("deep", attn_implementation="eager")
+    batch = [Sample(run.image_file, run.question), Sample(run.image_file, "What is it, exactly?")]
+    answered = eager.answer_batch(batch, run.spec, max_new_tokens=run.new_tokens)
+    assert list(answered[0].ids) == run.tokens
 
 
 def test_nobody_with_exits_leaves_no_hooks(model: secondsight.Model, picture: Picture) -> None:
