@@ -120,6 +120,28 @@ def test_methods(ask, method: str, named: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("method", "named"),
+    [
+        ("dola:layers=2", "names layer 2; in this model it takes those from 0 to 1"),
+        ("dola:layers=high", "names no layer of this model"),
+        ("deco:layers=1-9", "names layer 2"),
+        ("only:layer=2", "whose layers are 0 to 1"),
+        ("revisit:layers=3", "those from 0 to 2"),
+        ("agla:matcher=./nowhere", "matching model './nowhere' cannot be loaded"),
+        ("lcd:model=./nowhere", "language model './nowhere' cannot be loaded"),
+    ],
+)
+def test_what_the_model_has_not(ask, method: str, named: str) -> None:
+    refused(ask("--method", method), named)
+
+
+@pytest.mark.parametrize("method", ["only", "revisit", "agla"])
+def test_methods_that_need_an_image(run, tiny_llava, method: str) -> None:
+    result = run("describe", "--no-image", "-q", "What?", "-m", tiny_llava, "--method", method)
+    refused(result, "image")
+
+
+@pytest.mark.parametrize(
     ("option", "value", "named"),
     [
         ("--temperature", "-1", "temperature must be at least 0"),
