@@ -10,13 +10,13 @@ from unittest.mock import patch
 import pytest
 import torch
 from PIL import Image
-from transformers import LlamaForCausalLM
+from transformers import LlamaForCausalLM, LogitsProcessor, LogitsProcessorList
 
 import secondsight
 from golden import recordings
 from golden.recordings import Run
 from secondsight import Request, Sample, Settings
-from secondsight.decoding import beside
+from secondsight.decoding import SCHEDULES, beside
 from secondsight.decoding import scoring as scoring_module
 from secondsight.decoding.collate import padding_id
 from secondsight.decoding.exits import exits_of, read_exits
@@ -266,6 +266,56 @@ def test_in_half_precision(golden_model: GoldenModel, picture: Picture, spec: st
         contrast = base.log_softmax(-1) - early[steps[0].facts["layer"]].log_softmax(-1)
         kept = steps[0].scores.isfinite()
         torch.testing.assert_close(steps[0].scores[kept], contrast[kept], atol=0.3, rtol=0.05)
+
+
+class Banning(LogitsProcessor):
+    """Bans some tokens as the first."""
+
+    def __init__(self, banned: list[int], width: int) -> None:
+        self.banned, self.width = banned, width
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if input_ids.shape[1] > self.width:
+            return scores
+        return scores.index_fill(1, torch.tensor(self.banned), -torch.inf)
+
+
+@every_spec
+def test_where_every_plausible_token_is_banned(
+    model: secondsight.Model, prompts: list[dict[str, Any]], spec: str
+) -> None:
+    """The rest is judged as if the model could say nothing else, on every schedule alike."""
+    hf, prompt = model.hf_model, prompts[0]
+    width = prompt["input_ids"].shape[1]
+    with torch.no_grad():
+        base = hf(**prompt).logits[0, -1]
+    banned = base.topk(20000 if "revisit" in spec else 400).indices
+    chances = base.index_fill(0, banned, -torch.inf)
+    written = set()
+    for schedule in SCHEDULES:
+        output = hf.generate(
+            **prompt,
+            custom_generate=secondsight.decode,
+            method=spec,
+            schedule=schedule,
+            logits_processor=LogitsProcessorList([Banning(banned.tolist(), width)]),
+            max_new_tokens=3,
+            do_sample=False,
+            eos_token_id=None,
+            return_dict_in_generate=True,
+            output_scores=schedule == "joint",
+        )
+        written.add(tuple(output.sequences[0, width:].tolist()))
+        if schedule == "joint":
+            scores = output.scores[0][0]
+    assert len(written) == 1
+    assert not scores.isnan().any()
+    kept = create(spec).plausible(chances[None])
+    assert kept is not None
+    assert (scores.isfinite() == kept[0]).all()
+    [tokens] = written
+    assert tokens[0] == int(scores.argmax())
+    assert kept[0, tokens[0]]
 
 
 @pytest.mark.parametrize("run", EAGER, ids=str)

@@ -366,9 +366,8 @@ class Pool:
             inputs["attention_mask"] = mask[:, None, None].bool()
         reads = stops or [self.head] * len(rows)
         exits = [row.exits for row in rows]
-        with taking(
-            self.model, exits, _spans(rows, begins, reads, offset), last=stops is None
-        ) as passed:
+        spans = _spans(rows, begins, reads, offset) if any(exits) else ()
+        with taking(self.model, exits, spans, last=stops is None) as passed:
             output = self.model(**inputs, return_dict=True)
         self.forwards += 1
         for row, read in zip(rows, reads, strict=True):
