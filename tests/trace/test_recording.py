@@ -18,6 +18,7 @@ import secondsight
 from secondsight import methods
 from secondsight.decoding import SCHEDULES
 from secondsight.trace import Trace
+from secondsight.trace.config import plain
 from secondsight.trace.layers import parse_layers
 
 QUESTION = "Is there a dog in the image?"
@@ -30,6 +31,8 @@ def test_traced_equals_untraced(
     for number, schedule in enumerate(SCHEDULES):
         # Greedy and drawn, over the schedules; sampling follows the sample's own numbers.
         settings = {"max_new_tokens": 10, "temperature": float(number != 1), "seed": 3}
+        if method == "agla":  # its second image takes another model, which is not here
+            settings["views"] = [photograph.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
         answer = model.answer(photograph, QUESTION, method, schedule=schedule, **settings)
         traced = model.trace(
             photograph, QUESTION, method, schedule=schedule, attentions=number == 0, **settings
@@ -78,6 +81,18 @@ def test_evidence_agrees_with_answers(model: secondsight.Model, photograph: Imag
         assert token.probability == pytest.approx(evidence.probability, abs=1e-5)
         given = [view.probability for view in token.views]
         assert given == pytest.approx(list(evidence.view_probabilities.values()), abs=1e-5)
+
+
+def test_what_a_method_decided_is_shown(model: secondsight.Model, photograph: Image.Image) -> None:
+    settings = {"max_new_tokens": 4}
+    answer = model.answer(photograph, QUESTION, "dola", evidence=True, **settings)
+    trace = model.trace(photograph, QUESTION, "dola", **settings)
+    assert answer.evidence is not None
+    assert answer.evidence[0].facts
+    for token, evidence in zip(trace.tokens, answer.evidence, strict=False):
+        assert token.facts == plain(evidence.facts)
+    for report in (trace.to_html(), trace.to_markdown()):
+        assert "The method's layer" in report
 
 
 def test_teacher_forcing_agrees_with_the_live_run(trace: Trace) -> None:

@@ -440,6 +440,8 @@ class Model:
         *,
         history: Sequence[Turn] = (),
         schedule: str = "auto",
+        share_views: bool = False,
+        views: Sequence[Images | Sample] = (),
         attentions: bool = True,
         rollout: bool = False,
         layers: str | Collection[int] = (),
@@ -454,6 +456,8 @@ class Model:
             method: See `answer`.
             history: See `answer`.
             schedule: See `answer`; recording reads every view at every step.
+            share_views: See `answer`.
+            views: See `answer`.
             attentions: Whether to record attention to the patches.
             rollout: Whether to roll attention out through the layers as well.
             layers: Layers to show one by one, calls and heads: numbers, or text such as ``0,4-7``
@@ -468,7 +472,7 @@ class Model:
 
         chosen = settings_from({"max_new_tokens": 64, **settings})
         sample = Sample(image, question, history=tuple(history))
-        request = Request(sample, method, chosen, schedule=schedule)
+        request = Request(sample, method, chosen, False, schedule, share_views, tuple(views))
         return record(
             self, request, Options(attentions=attentions, rollout=rollout, layers=layers, keep=keep)
         )

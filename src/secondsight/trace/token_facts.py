@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class TokenFacts:
         without_image: The probability of the token in the same place without the image, where
             that could be told.
         dependence: Bits by which the image raises the token's probability: log2(with / without).
+        facts: What else the method decided for it, by name: a layer, heads, image tokens.
     """
 
     index: int
@@ -74,6 +77,7 @@ class TokenFacts:
     changed: bool
     without_image: float | None = None
     dependence: float | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ import torch
 
 from secondsight.decoding import Step
 from secondsight.methods import Method
+from secondsight.trace.config import plain
 from secondsight.trace.keep import Keeper
 from secondsight.trace.token_facts import Candidate, TokenFacts, ViewOpinion
 
@@ -33,6 +34,7 @@ class _Distributions:
     cutoff: float | None
     peak: float
     plausible: int | None
+    facts: Mapping[str, Any]
 
 
 class TokenRecorder:
@@ -85,6 +87,7 @@ class TokenRecorder:
                 cutoff=self._cutoff(step),
                 peak=float(log_probabilities[0].max()),
                 plausible=None if step.plausible is None else int(step.plausible.sum()),
+                facts=step.facts,
             )
         )
         for name, view in zip(self._names, step.logits, strict=True):
@@ -153,6 +156,7 @@ class TokenRecorder:
             regular_id=regular,
             regular_text=read.text(regular),
             changed=step.best != regular,
+            facts=plain(step.facts),
         )
 
 
