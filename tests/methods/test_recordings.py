@@ -100,7 +100,16 @@ def decisions(run: Run, facts: dict[str, Any], number: int) -> None:
 
 
 @pytest.mark.usefixtures("torchs_draws")
-@pytest.mark.parametrize("run", LAYERS + VIEWS, ids=str)
+@pytest.mark.parametrize(
+    "run",
+    [
+        pytest.param(run, marks=pytest.mark.slow)
+        if run.preset == "deep32" and run.select == "sample0"
+        else run
+        for run in LAYERS + VIEWS
+    ],
+    ids=str,
+)
 def test_tokens_logits_and_decisions(golden_model: GoldenModel, run: Run) -> None:
     model = golden_model(run.preset)
     with run.features(model) if run.preset == "deep32" else nullcontext():

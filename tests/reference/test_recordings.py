@@ -146,7 +146,11 @@ def test_all_runs_are_compared() -> None:
     assert (len(LAYERS), len(DEEPER), len(VIEWS)) == (68, 12, 12 + 12 + 24)
 
 
-@pytest.mark.parametrize("run", LAYERS + DEEPER, ids=str)
+@pytest.mark.parametrize(
+    "run",
+    [*LAYERS, *(pytest.param(run, marks=pytest.mark.slow) for run in DEEPER)],
+    ids=str,
+)
 def test_layer_methods(golden_model: GoldenModel, run: Run) -> None:
     model = golden_model(run.preset)
     with run.features(model) if run.preset == "deep32" else nullcontext():
