@@ -34,6 +34,20 @@ class Remark(UserWarning):
     """What a user should know of a result, though nothing failed; the command line shows it."""
 
 
+def shown(value: object, longest: int = 80) -> str:
+    """A value as messages show it: in one line, not too long, whatever its ``repr`` does.
+
+    Args:
+        value: Anything.
+        longest: The most characters.
+    """
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # of a foreign object, or a whole number of thousands of digits
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of an error message: the known name closest to `name`, and all of them.
 

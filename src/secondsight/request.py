@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from secondsight.errors import UserError, shown
 from secondsight.images import Images
 from secondsight.methods import Method, create
 from secondsight.sample import Sample
-from secondsight.settings import Settings
+from secondsight.settings import Settings, flag
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Request:
             an image for each, or a whole sample.
 
     Raises:
-        UserError: The method or the schedule does not exist.
+        UserError: One of them is of another type. Whether the method and the schedule exist is
+            found out when the request is prepared.
     """
 
     sample: Sample
@@ -37,6 +39,16 @@ class Request:
     schedule: str = "auto"
     share_views: bool = False
     views: tuple[Images | Sample, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.sample, Sample):
+            raise UserError(f"A request's sample must be a Sample, not {shown(self.sample)}.")
+        if not isinstance(self.settings, Settings):
+            raise UserError(f"A request's settings must be Settings, not {shown(self.settings)}.")
+        if not isinstance(self.schedule, str):
+            raise UserError(f"A schedule is named by text, not {shown(self.schedule)}.")
+        object.__setattr__(self, "evidence", flag("evidence", self.evidence))
+        object.__setattr__(self, "share_views", flag("share_views", self.share_views))
 
     @property
     def decoding(self) -> Method:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Final
 
 from PIL import Image
 
-from secondsight.errors import ImageError, QuestionError
+from secondsight.errors import ImageError, QuestionError, UserError, shown
 from secondsight.images import Images, open_image
 from secondsight.prompts import Turn
+from secondsight.settings import is_text
 from secondsight.sources import as_sources
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["LONGEST_TEXT", "Sample", "as_sources", "check_text"]
+__all__ = ["LONGEST_TEXT", "Sample", "as_samples", "as_sources", "as_turns", "check_text"]
 
 LONGEST_TEXT: Final = 1_000_000
 """The longest question that is looked at, in characters: no model's context holds more."""
@@ -49,6 +51,7 @@ class Sample:
 
     Raises:
         ImageError: What is given as an image is none.
+        QuestionError: What is given as the history holds anything but turns.
     """
 
     image: Images
@@ -66,12 +69,13 @@ class Sample:
         sources = as_sources(self.image)
         one = len(sources) == 1
         object.__setattr__(self, "image", sources[0] if one else sources or None)
+        object.__setattr__(self, "history", as_turns(self.history))
 
     def checked(self) -> Sample:
         """The sample itself, if its texts can be asked.
 
         Raises:
-            QuestionError: The question is empty or too long, or a text is none.
+            QuestionError: The question is empty or too long, or a text or the id is none.
         """
         check_text(self.question, "The question")
         if not self.question.strip():
@@ -79,13 +83,12 @@ class Sample:
         if self.system is not None:
             check_text(self.system, "The system text")
         for turn in self.history:
-            if not isinstance(turn, Turn):
-                raise QuestionError(
-                    "The history holds secondsight.Turn(question, answer) objects, not "
-                    f"{type(turn).__name__}."
-                )
             check_text(turn.question, "An earlier question")
             check_text(turn.answer, "An earlier answer")
+        if isinstance(self.id, bool) or not isinstance(self.id, str | Integral | None):
+            raise QuestionError(
+                f"A sample's id must be text or a whole number, not {shown(self.id)}."
+            )
         return self
 
     def opened(self) -> Sample:
@@ -147,6 +150,62 @@ class Sample:
         return f"content {self.digest} {said!r} {self.question}{more}"
 
 
+def as_samples(samples: Iterable[Sample | tuple[Images, str]]) -> list[Sample]:
+    """Samples, or pairs of an image (or several, or None) and a question, as samples.
+
+    Raises:
+        UserError: Something else is given.
+    """
+    listed = _listed(samples)
+    if listed is None:
+        raise UserError(
+            "Samples are given in a list, each a Sample or a pair (image, question); not "
+            f"{shown(samples)}."
+        )
+    return [_as_sample(one, place) for place, one in enumerate(listed, start=1)]
+
+
+def _as_sample(given: Any, place: int) -> Sample:
+    if isinstance(given, Sample):
+        return given
+    if not isinstance(given, tuple | list) or not 2 <= len(given) <= 3:
+        raise UserError(
+            f"Sample {place} must be a Sample or a pair (image, question), not {shown(given)}."
+        )
+    return Sample(*given)
+
+
+def as_turns(history: Iterable[Turn]) -> tuple[Turn, ...]:
+    """Earlier turns as a tuple.
+
+    Raises:
+        QuestionError: Something else is given.
+    """
+    turns = _listed(history)
+    if turns is None:
+        raise QuestionError(
+            "The history is a list of secondsight.Turn(question, answer) objects, not "
+            f"{shown(history)}."
+        )
+    for turn in turns:
+        if not isinstance(turn, Turn):
+            raise QuestionError(
+                f"The history holds secondsight.Turn(question, answer) objects, not {shown(turn)}."
+            )
+    return turns
+
+
+def _listed(things: Any) -> tuple[Any, ...] | None:
+    """What an iterable holds; None for what is a single thing."""
+    if isinstance(things, str | bytes | Mapping):
+        return None
+    try:
+        iterator = iter(things)
+    except TypeError:  # an array without dimensions only seems to be iterable
+        return None
+    return tuple(iterator)
+
+
 def check_text(text: object, what: str) -> None:
     """Refuse what a tokenizer could not read, before one is asked.
 
@@ -163,5 +222,5 @@ def check_text(text: object, what: str) -> None:
         raise QuestionError(
             f"{what} has {len(text):,} characters; at most {LONGEST_TEXT:,} are read."
         )
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if not is_text(text):
         raise QuestionError(f"{what} holds bytes that are no text. Write it in UTF-8.")

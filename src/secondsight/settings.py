@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Any, Final, TypedDict
 
-from secondsight.errors import UserError, nearest
+from secondsight.errors import UserError, nearest, shown
 
 _COLDEST: Final = 1e-6
 """Scores divided by less may not be finite; here already only the best token is ever drawn."""
+
+LARGEST_SEED: Final = 2**64 - 1
 
 
 @dataclass(frozen=True)
@@ -39,15 +42,19 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _whole("seed", self.seed, None)
-        _whole("max_new_tokens", self.max_new_tokens, 1)
+        self._set("seed", _whole("seed", self.seed, -LARGEST_SEED, LARGEST_SEED))
+        self._set("max_new_tokens", _whole("max_new_tokens", self.max_new_tokens, 1))
         if self.top_k is not None:
-            _whole("top_k", self.top_k, 1)
-        _number("temperature", self.temperature, 0.0, None)
-        _number("top_p", self.top_p, 0.0, 1.0, above=True)
-        _number("repetition_penalty", self.repetition_penalty, 0.0, None, above=True)
-        if not all(isinstance(text, str) and text for text in self.stop):
-            raise UserError("stop must be a string or several, none of them empty.")
+            self._set("top_k", _whole("top_k", self.top_k, 1))
+        self._set("temperature", _number("temperature", self.temperature, 0.0, None))
+        self._set("top_p", _number("top_p", self.top_p, 0.0, 1.0, above=True))
+        penalty = _number("repetition_penalty", self.repetition_penalty, 0.0, None, above=True)
+        self._set("repetition_penalty", penalty)
+        self._set("stop", as_stops(self.stop))
+
+    def _set(self, name: str, value: Any) -> None:
+        """Keep what was checked, as Python's own type: numbers of NumPy's are welcome."""
+        object.__setattr__(self, name, value)
 
     @property
     def samples(self) -> bool:
@@ -97,28 +104,68 @@ def settings_from(options: SettingsOptions) -> Settings:
 
 
 def as_stops(stop: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Stop strings as a tuple."""
+    """Stop strings as a tuple.
+
+    Raises:
+        UserError: They are no texts, or one of them is empty.
+    """
     if stop is None:
         return ()
     if not isinstance(stop, str | list | tuple):
-        raise UserError(f"stop must be a string or several, not {stop!r}.")
-    return (stop,) if isinstance(stop, str) else tuple(stop)
+        raise UserError(f"stop must be a string or several, not {shown(stop)}.")
+    stops = (stop,) if isinstance(stop, str) else tuple(stop)
+    for text in stops:
+        if not isinstance(text, str) or not text:
+            raise UserError(f"stop must be a string or several, none of them empty: {shown(stop)}.")
+        if not is_text(text):
+            raise UserError(f"stop holds half a character, which is no text: {shown(text)}.")
+    return stops
 
 
-def _whole(name: str, value: object, low: int | None) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise UserError(f"{name} must be a whole number, not {value!r}.")
-    if low is not None and value < low:
-        raise UserError(f"{name} must be at least {low}, not {value}.")
+def is_text(text: str) -> bool:
+    """Whether every character is a whole one, so that it can be written as UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def flag(name: str, value: object) -> bool:
+    """A yes or no, as Python's own type.
+
+    Raises:
+        UserError: It is neither, such as the text ``no``, which Python takes for yes.
+    """
+    if _is_bool(value) or (isinstance(value, int) and value in (0, 1)):
+        return bool(value)
+    raise UserError(f"{name} must be True or False, not {shown(value)}.")
+
+
+def _is_bool(value: object) -> bool:
+    """Whether it is True or False, of Python or of NumPy (whose own is no bool)."""
+    return isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")
+
+
+def _whole(name: str, value: object, low: int, high: int | None = None) -> int:
+    if _is_bool(value) or not isinstance(value, Integral):
+        raise UserError(f"{name} must be a whole number, not {shown(value)}.")
+    whole = int(value)
+    if whole < low or (high is not None and whole > high):
+        most = f" and at most {high}" if high is not None else ""
+        raise UserError(f"{name} must be at least {low}{most}, not {shown(whole)}.")
+    return whole
 
 
 def _number(
     name: str, value: object, low: float, high: float | None, *, above: bool = False
-) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UserError(f"{name} must be a number, not {value!r}.")
-    too_low = value <= low if above else value < low
-    if not math.isfinite(value) or too_low or (high is not None and value > high):
+) -> float:
+    if _is_bool(value) or not isinstance(value, Real):
+        raise UserError(f"{name} must be a number, not {shown(value)}.")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    too_low = number <= low if above else number < low
+    if not math.isfinite(number) or too_low or (high is not None and number > high):
         least = f"above {low:g}" if above else f"at least {low:g}"
         most = f" and at most {high:g}" if high is not None else " and finite"
-        raise UserError(f"{name} must be {least}{most}, not {value}.")
+        raise UserError(f"{name} must be {least}{most}, not {shown(value)}.")
+    # A whole number stays one: it is written into the record as it was given.
+    return int(value) if isinstance(value, Integral) else number

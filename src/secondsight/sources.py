@@ -109,9 +109,14 @@ def _as_source(image: Any) -> Source | None:
     torch = sys.modules.get("torch")  # a tensor cannot come from a torch that is not imported
     if torch is not None and isinstance(image, torch.Tensor):
         return _from_tensor(image)
-    if not isinstance(image, type) and callable(getattr(image, "read", None)):
-        return read_bytes(image)
-    return None
+    return read_bytes(image) if _can_be_read(image) else None
+
+
+def _can_be_read(thing: Any) -> bool:
+    try:
+        return not isinstance(thing, type) and callable(getattr(thing, "read", None))
+    except Exception:  # whatever a foreign object does when it is asked
+        return False
 
 
 def _kind(thing: object) -> str:

@@ -14,7 +14,7 @@ from typing import Final
 from secondsight.decoding.cost import Cost
 from secondsight.decoding.rows import Pool
 from secondsight.decoding.sequence import Sequence
-from secondsight.errors import UnsupportedError, nearest
+from secondsight.errors import UnsupportedError, nearest, shown
 from secondsight.methods import Method
 
 SCHEDULES: Final = ("auto", "joint", "lazy")
@@ -107,5 +107,5 @@ def check_schedule(name: str) -> str:
         UnsupportedError: No schedule has that name.
     """
     if name not in SCHEDULES:
-        raise UnsupportedError(f"No schedule is called {name!r}.{nearest(name, SCHEDULES)}")
+        raise UnsupportedError(f"No schedule is called {shown(name)}.{nearest(name, SCHEDULES)}")
     return name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Final
 
 import psutil
@@ -11,7 +12,7 @@ from PIL import Image
 from transformers import PreTrainedModel
 
 from secondsight.decoding.cost import position_bytes
-from secondsight.errors import UserError
+from secondsight.errors import UserError, shown
 from secondsight.sample import Sample, as_sources
 
 WINDOW: Final = 16
@@ -59,11 +60,12 @@ def checked_batch_size(asked: int | str) -> int | None:
     Raises:
         UserError: Neither a positive whole number nor ``auto``.
     """
-    if asked == "auto":
+    if isinstance(asked, str) and asked == "auto":
         return None
-    if isinstance(asked, bool) or not isinstance(asked, int) or asked < 1:
-        raise UserError(f"batch_size must be a positive whole number or 'auto', not {asked!r}.")
-    return asked
+    size: object = asked  # a number of NumPy's is one as well
+    if isinstance(size, bool) or not isinstance(size, Integral) or size < 1:
+        raise UserError(f"batch_size must be a positive whole number or 'auto', not {shown(size)}.")
+    return int(size)
 
 
 def fitting_batch_size(model: PreTrainedModel, positions: int, views: int) -> int:

@@ -35,7 +35,7 @@ from secondsight.methods import Method
 from secondsight.presets import Preset
 from secondsight.prompts import Turn
 from secondsight.request import Request
-from secondsight.sample import Sample
+from secondsight.sample import Sample, as_samples, as_turns
 from secondsight.settings import SettingsOptions, settings_from
 
 PREFIX_CACHE_BYTES: Final = 512 * 2**20
@@ -157,7 +157,7 @@ class Model:
             ImageError: The image cannot be used.
             QuestionError: The question is empty or too long.
         """
-        return self.encode_sample(Sample(image, question, history=tuple(history)))
+        return self.encode_sample(Sample(image, question, history=as_turns(history)))
 
     def encode_sample(self, sample: Sample) -> dict[str, Any]:
         """Encode a sample as `encode` does: what a view made of it counts.
@@ -204,7 +204,7 @@ class Model:
         Raises:
             UserError: Something given cannot be used; the message says what to do.
         """
-        sample = Sample(image, question, history=tuple(history))
+        sample = Sample(image, question, history=as_turns(history))
         chosen = settings_from(settings)
         given = tuple(views)
         request = Request(sample, method, chosen, evidence, schedule, share_views, given)
@@ -244,14 +244,14 @@ class Model:
         chosen = settings_from(settings)
         requests = [
             Request(
-                one if isinstance(one, Sample) else Sample(*one),
+                one,
                 method,
                 chosen,
                 evidence,
                 schedule,
                 share_views,
             )
-            for one in samples
+            for one in as_samples(samples)
         ]
         answers = dict(self.answers(requests, batch_size=batch_size))
         return [answers[number] for number in range(len(requests))]
@@ -424,7 +424,7 @@ class Model:
             letting go of it ends the writing within a step.
         """
         request = Request(
-            Sample(image, question, history=tuple(history)),
+            Sample(image, question, history=as_turns(history)),
             method,
             settings_from(settings),
             schedule=schedule,
@@ -471,7 +471,7 @@ class Model:
         from secondsight.trace import Options, record
 
         chosen = settings_from({"max_new_tokens": 64, **settings})
-        sample = Sample(image, question, history=tuple(history))
+        sample = Sample(image, question, history=as_turns(history))
         request = Request(sample, method, chosen, False, schedule, share_views, tuple(views))
         return record(
             self, request, Options(attentions=attentions, rollout=rollout, layers=layers, keep=keep)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from secondsight.errors import MethodError
+from secondsight.errors import MethodError, shown
 from secondsight.methods.base import Method, parse_value
 from secondsight.registry import Registry
 
 M = TypeVar("M", bound=type[Method])
+
+LONGEST_SPEC: Final = 500
+"""The longest text of a method, in characters."""
 
 
 def _accept(name: str, method: object) -> type[Method]:
@@ -101,7 +104,11 @@ def create(spec: str | Method) -> Method:
     if isinstance(spec, Method):
         return spec
     if not isinstance(spec, str):
-        raise MethodError(f"A method is text such as 'ritual:alpha=2', or a Method; not {spec!r}.")
+        raise MethodError(
+            f"A method is text such as 'ritual:alpha=2', or a Method; not {shown(spec)}."
+        )
+    if len(spec) > LONGEST_SPEC:
+        raise MethodError(f"A method's text has at most {LONGEST_SPEC} characters: {shown(spec)}.")
     name, _, rest = spec.strip().partition(":")
     method = get(name.strip())
     values: dict[str, Any] = {}
