@@ -79,6 +79,21 @@ def test_a_second_one_ends_the_process_at_once(rest: str) -> None:
     interrupted(in_a_verb(code, grace=600), times=2)
 
 
+def test_a_command_with_a_handler_of_its_own_ends_in_its_own_time() -> None:
+    body = (
+        "import signal, time, threading\n"
+        "asked = threading.Event()\n"
+        "signal.signal(signal.SIGINT, lambda *args: asked.set())\n"
+        f"{READY}\nasked.wait()\ntime.sleep(1)\nprint('drained', flush=True)"
+    )
+    with process.start([sys.executable, "-c", in_a_verb(body), "methods"]) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=60)
+    assert (child.returncode, out, err) == (0, "drained\n", "")
+
+
 def test_while_the_program_ends() -> None:
     code = f"import atexit\n@atexit.register\ndef end():\n{indented(SLEEP)}"
     assert interrupted(f"{code}{in_a_verb('pass')}") == "Interrupted.\n"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from secondsight.cli import images as naming
-from secondsight.cli import options, tables
+from secondsight.cli import options
 from secondsight.cli.loading import Loading, loads_a_model
 from secondsight.cli.output import say
 from secondsight.errors import ImageError, UserError
@@ -128,8 +128,8 @@ def describe(
             raise UserError("--list needs --out, the file that gets the answers.")
         names = naming.named(images, no_image, folders=True)
         asks = [names] if together or no_image else [[name] for name in names]
-        writes = tables.as_json if as_json else tables.Csv() if as_csv else None
-        _describe(asks, question, _method(method, plugin), settings, loading, writes)
+        write = _writer(as_json, as_csv)
+        _describe(asks, question, _method(method, plugin), settings, loading, write)
         return
     if listed is not None and (images or no_image or together):
         raise UserError("Name images either on the command line or in --list, not both.")
@@ -152,9 +152,20 @@ def describe(
         loaded = loading.load()
         failed = answer_list(loaded, entries, answers, chosen, settings, batch_size)
         if as_csv:
-            tables.in_order([entry.key for entry in entries], answers)
+            from secondsight.cli.tables import in_order
+
+            in_order([entry.key for entry in entries], answers)
     if failed:
         raise typer.Exit(1)
+
+
+def _writer(as_json: bool, as_csv: bool) -> Callable[[Mapping[str, Any]], None] | None:
+    """What writes whole answers; None where they are streamed."""
+    if not (as_json or as_csv):
+        return None
+    from secondsight.cli import tables
+
+    return tables.as_json if as_json else tables.Csv()
 
 
 def _method(spec: str, plugin: list[Path] | None) -> Method:

@@ -91,12 +91,13 @@ def _handle(number: int, frame: "FrameType | None") -> None:
 def _watch() -> "Callable[[], None]":
     """Start the thread that ends an interrupted process, and return what calls it off."""
     import select
+    import socket
     import threading
     import time
 
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    reading, writing = socket.socketpair()  # a pipe cannot be waited for everywhere
+    writing.setblocking(False)
+    before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
 
     def interrupted(seconds: "float | None") -> bool:
         """Wait for a Ctrl-C, for so long; whether it came, or the time is up."""
@@ -105,18 +106,20 @@ def _watch() -> "Callable[[], None]":
             left = None if end is None else max(0.0, end - time.monotonic())
             if not select.select([reading], [], [], left)[0]:
                 return True
-            told = os.read(reading, 1)  # the signal's number; nothing where it is called off
+            told = reading.recv(1)  # the signal's number; nothing where it is called off
             if not told or told[0] == signal.SIGINT:
                 return bool(told)
 
     def watch() -> None:
-        if interrupted(None) and interrupted(GRACE_S):
-            leave()
-        os.close(reading)
+        while interrupted(None):
+            # A server, which ends in its own time, has put a handler of its own in place of ours.
+            if signal.getsignal(signal.SIGINT) is _handle and interrupted(GRACE_S):
+                leave()
+        reading.close()
 
     def stop() -> None:
         signal.set_wakeup_fd(before)
-        os.close(writing)
+        writing.close()
 
     threading.Thread(target=watch, name="secondsight-interrupts", daemon=True).start()
     return stop

@@ -56,6 +56,8 @@ def answer_list(
     answers.require(_settings(model, method, settings))
     _refuse_other_question(answers, entries)
     _say_some(remarks(entries))
+    if len({entry.sources for entry in entries}) == len(entries):
+        model.prefixes.capacity = 0  # no image comes again: nothing of it need be kept
     missing = _not_done(entries, answers.done)
     before = len(entries) - len(missing)
     reasons: list[str] = []
