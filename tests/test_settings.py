@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from secondsight import Request, Sample, Settings, Turn, UserError
 from secondsight.errors import shown
@@ -139,3 +140,14 @@ def test_values_in_messages() -> None:
     assert len(shown("x" * 500)) == 80
     assert shown(Odd()) == "<Odd>"
     assert shown(10**5000) == "<int>"
+
+
+def test_views_that_are_given_are_gone_through_once() -> None:
+    image = Image.new("RGB", (3, 2))
+    views = [(one for one in [image]), None, Sample(None, "Why?"), np.zeros((2, 3), np.uint8)]
+    request = Request(Sample(image, "What?"), views=iter(views))  # type: ignore[arg-type]
+    assert request.views[:3] == (image, None, Sample(None, "Why?"))
+    assert isinstance(request.views[3], Image.Image)
+    for given in (None, "ab", image, [7], [[]]):
+        with pytest.raises(UserError):
+            Request(Sample(image, "What?"), views=given)  # type: ignore[arg-type]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from PIL import Image
 
 from secondsight.errors import UserError, shown
 from secondsight.images import Images
 from secondsight.methods import Method, create
-from secondsight.sample import Sample
+from secondsight.sample import Sample, listed
 from secondsight.settings import Settings, flag
+from secondsight.sources import as_images
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,21 @@ class Request:
             raise UserError(f"A schedule is named by text, not {shown(self.schedule)}.")
         object.__setattr__(self, "evidence", flag("evidence", self.evidence))
         object.__setattr__(self, "share_views", flag("share_views", self.share_views))
+        object.__setattr__(self, "views", as_views(self.views))
 
     @property
     def decoding(self) -> Method:
         """The method itself."""
         return create(self.method)
+
+
+def as_views(views: Sequence[Images | Sample]) -> tuple[Images | Sample, ...]:
+    """What is given for a method's views, as it can be opened more than once.
+
+    Raises:
+        UserError: It is no list, or one of them is no image.
+    """
+    given = listed(views)
+    if given is None or isinstance(views, Image.Image):
+        raise UserError(f"views is a list, an image or a Sample for each view; not {shown(views)}.")
+    return tuple(one if isinstance(one, Sample) else as_images(one) for one in given)

@@ -14,12 +14,12 @@ from secondsight.errors import ImageError, QuestionError, UserError, shown
 from secondsight.images import Images, open_image
 from secondsight.prompts import Turn
 from secondsight.settings import is_text
-from secondsight.sources import as_sources
+from secondsight.sources import as_images, as_sources
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["LONGEST_TEXT", "Sample", "as_samples", "as_sources", "as_turns", "check_text"]
+__all__ = ["LONGEST_TEXT", "Sample", "as_samples", "as_sources", "as_turns", "check_text", "listed"]
 
 LONGEST_TEXT: Final = 1_000_000
 """The longest question that is looked at, in characters: no model's context holds more."""
@@ -66,9 +66,7 @@ class Sample:
     reply: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        sources = as_sources(self.image)
-        one = len(sources) == 1
-        object.__setattr__(self, "image", sources[0] if one else sources or None)
+        object.__setattr__(self, "image", as_images(self.image))
         object.__setattr__(self, "history", as_turns(self.history))
 
     def checked(self) -> Sample:
@@ -156,13 +154,13 @@ def as_samples(samples: Iterable[Sample | tuple[Images, str]]) -> list[Sample]:
     Raises:
         UserError: Something else is given.
     """
-    listed = _listed(samples)
-    if listed is None:
+    given = listed(samples)
+    if given is None:
         raise UserError(
             "Samples are given in a list, each a Sample or a pair (image, question); not "
             f"{shown(samples)}."
         )
-    return [_as_sample(one, place) for place, one in enumerate(listed, start=1)]
+    return [_as_sample(one, place) for place, one in enumerate(given, start=1)]
 
 
 def _as_sample(given: Any, place: int) -> Sample:
@@ -181,7 +179,7 @@ def as_turns(history: Iterable[Turn]) -> tuple[Turn, ...]:
     Raises:
         QuestionError: Something else is given.
     """
-    turns = _listed(history)
+    turns = listed(history)
     if turns is None:
         raise QuestionError(
             "The history is a list of secondsight.Turn(question, answer) objects, not "
@@ -195,8 +193,8 @@ def as_turns(history: Iterable[Turn]) -> tuple[Turn, ...]:
     return turns
 
 
-def _listed(things: Any) -> tuple[Any, ...] | None:
-    """What an iterable holds; None for what is a single thing."""
+def listed(things: Any) -> tuple[Any, ...] | None:
+    """What an iterable holds; None for a single thing, such as a text or a table of names."""
     if isinstance(things, str | bytes | Mapping):
         return None
     try:

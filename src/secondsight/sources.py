@@ -96,6 +96,12 @@ def as_sources(images: Images) -> tuple[Source, ...]:
     return tuple(several)
 
 
+def as_images(images: Images) -> Source | tuple[Source, ...] | None:
+    """What `as_sources` gives as it is kept: one image by itself, several as a tuple, or None."""
+    sources = as_sources(images)
+    return sources[0] if len(sources) == 1 else sources or None
+
+
 def _as_source(image: Any) -> Source | None:
     """An image in its plain kind; None for what is none."""
     if isinstance(image, str | Path | bytes | Image.Image):

@@ -91,6 +91,7 @@ GOOD_VALUES: dict[str, list[Any]] = {
     "top_k": [None, 1, 10**30, np.int32(5)],
     "repetition_penalty": [1, 1.5, 0.5],
     "stop": [None, "a", ["a", "b"], ("a",), []],
+    "views": [(), [], iter(())],
     "seed": [0, -1, 2**64 - 1, np.int64(7)],
     "batch_size": [1, 3, "auto", np.int64(2)],
 }
@@ -112,6 +113,7 @@ BAD_VALUES: dict[str, list[Any]] = {
     "repetition_penalty": [0, -1, "1", None, float("inf"), [1], Odd()],
     "stop": [7, "", [""], [7], [None], b"a", [b"a"], {"a": 1}, "\ud800", Odd()],
     "seed": [None, 1.5, "7", True, [7], HUGE, Odd()],
+    "views": [None, 7, "ab", IMAGE, [7], [IMAGE], {"a": IMAGE}, [object()], Odd()],
     "batch_size": [0, -1, 1.5, "8", None, True, [8], Odd()],
     "nothing_of_the_kind": [1, None],
 }  # fmt: skip
@@ -119,6 +121,7 @@ BAD_VALUES: dict[str, list[Any]] = {
 SETTINGS = ("max_new_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "stop", "seed")
 OF_CALLS: dict[str, tuple[str, ...]] = {
     "answer": ("image", "question", "method", "evidence", "history", "schedule", "share_views",
+               "views",
                *SETTINGS, "nothing_of_the_kind"),
     "answer_batch": ("image", "question", "method", "evidence", "schedule", "share_views",
                      *SETTINGS, "batch_size", "nothing_of_the_kind"),

@@ -34,7 +34,7 @@ from secondsight.inference.ticket import Listener, Ticket
 from secondsight.methods import Method
 from secondsight.presets import Preset
 from secondsight.prompts import Turn
-from secondsight.request import Request
+from secondsight.request import Request, as_views
 from secondsight.sample import Sample, as_samples, as_turns
 from secondsight.settings import SettingsOptions, settings_from
 
@@ -184,8 +184,9 @@ class Model:
         """Answer a question about an image.
 
         Args:
-            image: A path, a URL, bytes or a PIL image; several of them in a list, in the order in
-                which the model is shown them; None for no image.
+            image: A path, a URL (http, https or data), a file's bytes, a file object, a PIL image,
+                an array or a tensor (see `secondsight.images.ImageSource`); several of them in a
+                list, in the order in which the model is shown them; None for no image.
             question: The question.
             method: A decoding method, or its text form such as ``ritual:alpha=2``.
             evidence: Whether to keep what speaks for every token.
@@ -206,7 +207,7 @@ class Model:
         """
         sample = Sample(image, question, history=as_turns(history))
         chosen = settings_from(settings)
-        given = tuple(views)
+        given = as_views(views)
         request = Request(sample, method, chosen, evidence, schedule, share_views, given)
         ticket = self.submit(request)
         try:
@@ -472,7 +473,7 @@ class Model:
 
         chosen = settings_from({"max_new_tokens": 64, **settings})
         sample = Sample(image, question, history=as_turns(history))
-        request = Request(sample, method, chosen, False, schedule, share_views, tuple(views))
+        request = Request(sample, method, chosen, False, schedule, share_views, as_views(views))
         return record(
             self, request, Options(attentions=attentions, rollout=rollout, layers=layers, keep=keep)
         )
