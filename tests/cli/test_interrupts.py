@@ -69,6 +69,11 @@ def test_an_interrupt_that_is_swallowed() -> None:
     assert interrupted(in_a_verb(f"{swallowed}time.sleep(60)")) == "Interrupted.\n"
 
 
+def test_an_interrupt_that_a_callback_swallows_is_not_reported() -> None:
+    code = f"class Odd:\n    def __del__(self):\n{indented(indented(SLEEP))}\nOdd()\ntime.sleep(60)"
+    assert interrupted(in_a_verb(f"import time\n{code}")) == "Interrupted.\n"
+
+
 def test_c_code_that_does_not_return() -> None:
     assert interrupted(in_a_verb(ENDLESS_C)) == "Interrupted.\n"
 

@@ -9,6 +9,7 @@ code, in a callback), or where the main thread does not come back from C.
 # While files are imported before `start`, Ctrl-C ends in a traceback of Python's: so no typing, no
 # contextlib, and of signal (which imports enum, types, collections, ...) the core alone.
 import os
+import sys
 
 try:
     import _signal as signal  # type: ignore[import-not-found]
@@ -66,6 +67,7 @@ class RunningCommand:
         if signal.getsignal(signal.SIGINT) is _handle:  # not ignored, and not a test's process
             self._stop = _watch()
             _running = self
+            sys.unraisablehook = self._say_nothing
         return self
 
     def __exit__(
@@ -75,9 +77,16 @@ class RunningCommand:
         trace: "TracebackType | None",
     ) -> None:
         global _running
+        if _running is self:
+            sys.unraisablehook = sys.__unraisablehook__
         _running = None
         if self._stop is not None and not self.interrupted:
             self._stop()
+
+    def _say_nothing(self, what: "sys.UnraisableHookArgs") -> None:
+        """Keep a Ctrl-C that a callback swallows from being reported with a traceback."""
+        if not (self.interrupted and issubclass(what.exc_type, KeyboardInterrupt)):
+            sys.__unraisablehook__(what)
 
 
 def _handle(number: int, frame: "FrameType | None") -> None:
