@@ -19,7 +19,16 @@ from secondsight.sources import as_images, as_sources
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["LONGEST_TEXT", "Sample", "as_samples", "as_sources", "as_turns", "check_text", "listed"]
+__all__ = [
+    "LONGEST_TEXT",
+    "Sample",
+    "as_samples",
+    "as_sources",
+    "as_turns",
+    "check_question",
+    "check_text",
+    "listed",
+]
 
 LONGEST_TEXT: Final = 1_000_000
 """The longest question that is looked at, in characters: no model's context holds more."""
@@ -75,9 +84,7 @@ class Sample:
         Raises:
             QuestionError: The question is empty or too long, or a text or the id is none.
         """
-        check_text(self.question, "The question")
-        if not self.question.strip():
-            raise QuestionError("The question is empty. Ask something about the image.")
+        check_question(self.question)
         if self.system is not None:
             check_text(self.system, "The system text")
         for turn in self.history:
@@ -202,6 +209,17 @@ def listed(things: Any) -> tuple[Any, ...] | None:
     except TypeError:  # an array without dimensions only seems to be iterable
         return None
     return tuple(iterator)
+
+
+def check_question(question: object) -> None:
+    """Refuse a question that cannot be asked.
+
+    Raises:
+        QuestionError: It is empty, too long, or no text.
+    """
+    check_text(question, "The question")
+    if not str(question).strip():
+        raise QuestionError("The question is empty. Ask something about the image.")
 
 
 def check_text(text: object, what: str) -> None:

@@ -97,6 +97,8 @@ def test_urls(run, server: str) -> None:
 
 def test_questions(ask) -> None:
     refused(ask("-q", "  "), "question is empty")
+    refused(ask("-q", "\udcff"), "bytes that are no text")
+    refused(ask("--stop", "\udcff"), "half a character")
     refused(ask("-q", "why " * 600), "context")
 
 

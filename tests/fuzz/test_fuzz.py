@@ -19,7 +19,9 @@ from support import process
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize(("script", "tries"), [("images.py", 1500), ("arguments.py", 1500)])
+@pytest.mark.parametrize(
+    ("script", "tries"), [("images.py", 1500), ("arguments.py", 1500), ("responses.py", 1500)]
+)
 def test_nothing_is_wrong(script: str, tries: int) -> None:
     done = process.run([sys.executable, HERE / script, "--tries", tries])
     assert done.returncode == 0, done.stdout + done.stderr

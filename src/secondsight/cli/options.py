@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from secondsight.errors import QuestionError
-
 DESCRIBE = "Describe this image in detail."
 """What is asked when nothing is."""
 
@@ -66,7 +64,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def checked_question(question: str) -> str:
-    """The question, unless it is empty; said before a model is loaded."""
-    if not question.strip():
-        raise QuestionError("The question is empty. Ask something about the image.")
+    """The question, unless it cannot be asked; said before a model is loaded."""
+    from secondsight.sample import check_question
+
+    check_question(question)
     return question
