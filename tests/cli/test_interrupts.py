@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +73,13 @@ def test_an_interrupt_that_is_swallowed() -> None:
 def test_an_interrupt_that_a_callback_swallows_is_not_reported() -> None:
     code = f"class Odd:\n    def __del__(self):\n{indented(indented(SLEEP))}\nOdd()\ntime.sleep(60)"
     assert interrupted(in_a_verb(f"import time\n{code}")) == "Interrupted.\n"
+
+
+def test_while_a_command_imports(tmp_path: Path) -> None:
+    module = f"try:\n{indented(SLEEP)}except BaseException:\n    raise SystemError('in C++')\n"
+    (tmp_path / "slow.py").write_text(module)
+    code = f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\nimport slow"
+    assert interrupted(in_a_verb(code, grace=60)) == "Interrupted.\n"
 
 
 def test_c_code_that_does_not_return() -> None:

@@ -147,8 +147,8 @@ def describe(
     else:
         names = naming.named(images, no_image, folders=True)
         entries = named_entries(names, question, together=together)
+    chosen = _method(method, plugin)
     with list_answers(out) as answers:
-        chosen = _method(method, plugin)
         loaded = loading.load()
         failed = answer_list(loaded, entries, answers, chosen, settings, batch_size)
         if as_csv:

@@ -1,9 +1,9 @@
 """Ctrl-C: exit code 130 at any moment, with a word; a second one at once.
 
-While the program starts and while it ends there is nothing to put in order, and it is left on the
-spot. While a command runs, the first Ctrl-C is a `KeyboardInterrupt`, so that what is open gets
-closed; a thread sees to it that the process ends even where that is swallowed (in an import of C
-code, in a callback), or where the main thread does not come back from C.
+While the program starts, while it ends, and while it imports, it is left on the spot: there is
+nothing to put in order, or no way to. While a command runs, the first Ctrl-C is a
+`KeyboardInterrupt`, so that what is open gets closed; a thread sees to it that the process ends
+even where that is swallowed (in a callback), or where the main thread does not come back from C.
 """
 
 # While files are imported before `start`, Ctrl-C ends in a traceback of Python's: so no typing, no
@@ -90,11 +90,20 @@ class RunningCommand:
 
 
 def _handle(number: int, frame: "FrameType | None") -> None:
-    if _running is None or _running.interrupted:
+    if _running is None or _running.interrupted or _importing(frame):
         leave()
     else:
         _running.interrupted = True
         raise KeyboardInterrupt
+
+
+def _importing(frame: "FrameType | None") -> bool:
+    """Whether a module is being imported: an exception in a library's C++ may abort the process."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _watch() -> "Callable[[], None]":
