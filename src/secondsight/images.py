@@ -75,6 +75,9 @@ _MOST_SCANS: Final = 500
 _STRIP_PIXELS: Final = 4_000_000
 """How many pixels are converted at a time."""
 
+_ICONS: Final = (b"\0\0\1\0", b"\0\0\2\0", b"icns")
+"""How files of icons and cursors begin."""
+
 _ICON_IMAGES: Final = re.compile(rb"(?:IHDR|ihdr)(.{8})", re.DOTALL)
 """Sizes of the PNG and JPEG 2000 images inside an icon, which only decoding would tell."""
 
@@ -289,6 +292,9 @@ def _refuse_irregular(status: os.stat_result, name: str) -> None:
 
 
 def _decode(data: bytes, name: str, limits: Limits) -> Image.Image:
+    if data[:4] in _ICONS:
+        for found in _ICON_IMAGES.findall(data):  # Pillow decodes them while it opens the file
+            _check_expansion(struct.unpack(">II", found), name, data)
     with _as_image_errors(name, limits, data), _opened(data, limits.formats) as image:
         _check_size(image, name, limits)
         _check_cost(image, name, data)
@@ -375,18 +381,18 @@ def _check_size(image: Image.Image, name: str, limits: Limits) -> None:
         raise ImageError(f"{name} has no pixels: its size is {image.width} x {image.height}.")
 
 
+def _check_expansion(size: tuple[int, ...], name: str, data: bytes) -> None:
+    if math.prod(size) > max(_SUSPECT_PIXELS, _PIXELS_PER_BYTE * len(data)):
+        raise ImageError(
+            f"{name} would unpack its {len(data):,} bytes into {size[0]} x {size[1]} pixels; more "
+            f"than {_SUSPECT_PIXELS:,} are not decoded from so few. Shrink it first."
+        )
+
+
 def _check_cost(image: ImageFile.ImageFile, name: str, data: bytes) -> None:
     """Refuse what costs far more memory or time than its file's size suggests."""
-    sizes = [image.size]
-    if image.format in ("ICO", "ICNS", "CUR"):
-        sizes += [struct.unpack(">II", found) for found in _ICON_IMAGES.findall(data)]
-    width, height = max(sizes, key=math.prod)
-    pixels = width * height
-    if pixels > max(_SUSPECT_PIXELS, _PIXELS_PER_BYTE * len(data)):
-        raise ImageError(
-            f"{name} would unpack its {len(data):,} bytes into {width} x {height} "
-            f"pixels; more than {_SUSPECT_PIXELS:,} are not decoded from so few. Shrink it first."
-        )
+    _check_expansion(image.size, name, data)
+    pixels = image.width * image.height
     if pixels > _SLOW_PIXELS and any(tile[0] in Image.DECODERS for tile in image.tile):
         raise ImageError(
             f"{name} has {image.width} x {image.height} pixels; of a {image.format} file of its "

@@ -52,7 +52,7 @@ width), (1, 3 or 4, height, width)."""
 Images = ImageSource | Iterable[ImageSource] | None
 """What a question is about: an image, several in the order in which they are shown, or none."""
 
-MAX_FILE: Final = 256 * 2**20
+MAX_FILE: Final = 512 * 2**20
 """The largest image file that is read, in bytes."""
 
 MAX_IMAGES: Final = 1000
