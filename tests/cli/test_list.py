@@ -292,6 +292,7 @@ def test_options_that_do_not_go_together_are_refused(run, make_list, tmp_path: P
     for args, named in (
         (("--list", listed), "--out"),
         (("--image-folder", tmp_path), "--list"),
+        (("--list", listed, "--image-folder", listed, "--out", out), "is no folder"),
         (("--csv", "--json"), "not both"),
         (("--list", listed, "--out", out, "--json"), "--json"),
         (("--list", listed, "--out", out, "a.png"), "not both"),

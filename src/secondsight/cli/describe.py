@@ -123,6 +123,8 @@ def describe(
         raise UserError("Choose --json or --csv, not both.")
     if listed is None and image_folder is not None:
         raise UserError("--image-folder is for the paths of a --list.")
+    if image_folder is not None and not image_folder.is_dir():
+        raise UserError(f"--image-folder {str(image_folder)!r} is no folder.")
     if out is None:
         if listed is not None:
             raise UserError("--list needs --out, the file that gets the answers.")
