@@ -84,9 +84,9 @@ def _what(results: Mapping[Part, Mapping[str, Any]], weights: str) -> str:
     seeds = sorted({len(found["seeds"]) for found in results.values()})
     span = "-".join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1]))) if sizes else "no"
     return (
-        f"The bundled model (weights {weights.removeprefix('sha256:')[:12]}), {span} scenes of each "
-        f"split, {' to '.join(map(str, seeds))} seed{'' if seeds == [1] else 's'}. Figures in percent, "
-        "differences in points, "
+        f"The bundled model (weights {weights.removeprefix('sha256:')[:12]}), {span} scenes of "
+        f"each split, {' to '.join(map(str, seeds))} seed{'' if seeds == [1] else 's'}. "
+        "Figures in percent, differences in points, "
         "intervals 95% over scenes, p-values after Holm's correction within a table. POPE asks "
         "about scenes that show at least three different objects. M3ID's weight is 0 at the "
         "first token, so its yes and no are regular decoding's."
