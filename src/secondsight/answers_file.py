@@ -31,6 +31,9 @@ _SYNC_EVERY: Final = 1.0
 """Seconds: a power cut costs at most the answers of this time."""
 
 
+_LONGEST_NAME: Final = 120
+
+
 class OtherAnswersError(UserError):
     """The file holds answers that were made in another way than those that are to be added."""
 
@@ -275,7 +278,7 @@ def differences(there: Any, here: Any, name: str = "") -> Iterator[str]:
     """
     if isinstance(there, dict) and isinstance(here, dict):
         for key in dict.fromkeys((*there, *here)):
-            inner = f"{name}.{key}" if name else str(key)
+            inner = f"{name}.{key}"[:_LONGEST_NAME] if name else str(key)[:_LONGEST_NAME]
             yield from differences(there.get(key), here.get(key), inner)
     elif there != here:
         yield f"{name or 'everything'} ({_short(there)} there, {_short(here)} here)"

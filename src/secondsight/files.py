@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from secondsight.errors import DataError, UserError
 
 PathLike = str | os.PathLike[str]
+
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+"""How JSON writes half of a character, or a whole one by its halves."""
 
 
 def check_writable(path: Path) -> None:
@@ -107,17 +111,31 @@ def parse_json(text: str, where: str) -> Any:
         where: Where it stands, to begin the error message with.
 
     Raises:
-        DataError: It is not JSON, is nested too deeply, or holds a number too long to read.
+        DataError: It is not JSON, is nested too deeply, or holds a number too long to read or text
+            that cannot be written again.
     """
     try:
-        return json.loads(text)
+        document = json.loads(text)
+        if _SURROGATE.search(text) and _holds_half_characters(document):
+            raise DataError(f"{where}: holds half of a character (a lone surrogate)")
+        return document
     except json.JSONDecodeError as error:
         place = f"{where}:{error.lineno}" if "\n" in text else where
         raise DataError(f"{place}: not JSON ({error.msg})") from None
     except RecursionError:
         raise DataError(f"{where}: not JSON that can be read (nested too deeply)") from None
     except ValueError as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(f"{where}: not JSON that can be read ({error})") from None
+
+
+def _holds_half_characters(value: Any) -> bool:
+    if isinstance(value, str):
+        return any("\ud800" <= one <= "\udfff" for one in value)
+    if isinstance(value, dict):
+        return any(_holds_half_characters(one) for pair in value.items() for one in pair)
+    return isinstance(value, list) and any(map(_holds_half_characters, value))
 
 
 def read_json(path: PathLike) -> Any:

@@ -19,6 +19,8 @@ from secondsight.errors import DataError
 from secondsight.files import PathLike, parse_json, read_text
 
 _SHOWN: Final = 20
+_LONGEST: Final = 600
+"""Characters of a message; what a file holds may be of any length."""
 _CONVERTED: Final[Mapping[str, str]] = {
     ".xlsx": "read_excel",
     ".xls": "read_excel",
@@ -51,6 +53,8 @@ class Problems:
 
     def add(self, kind: str, message: str) -> None:
         """Notes one problem of a kind such as ``"unknown question_id"``."""
+        if len(message) > _LONGEST:
+            message = f"{message[: _LONGEST - 4]} ..."
         self._first.setdefault(kind, message)
         self._counts[kind] += 1
         self._messages.append(message)
@@ -155,19 +159,8 @@ def _document(text: str, path: PathLike) -> list[Any] | None:
 def _record(entry: Any, where: str, kind: str, problems: Problems) -> Iterator[Record]:
     if not isinstance(entry, dict):
         problems.add(kind, f"{where}: not a JSON object")
-    elif _half_characters(entry):
-        problems.add(kind, f"{where}: holds half of a character (a lone surrogate)")
     else:
         yield Record(entry, where)
-
-
-def _half_characters(value: Any) -> bool:
-    """Whether text in it cannot be written to any file."""
-    if isinstance(value, str):
-        return not value.isascii() and any("\ud800" <= one <= "\udfff" for one in value)
-    if isinstance(value, dict):
-        return any(_half_characters(one) for pair in value.items() for one in pair)
-    return isinstance(value, list) and any(map(_half_characters, value))
 
 
 def _rows(path: PathLike, delimiter: str, problems: Problems) -> Iterator[Record]:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -22,6 +23,8 @@ from secondsight.files import PathLike, read_json, write_atomic
 
 MANIFEST: Final = "manifest.json"
 _FORMAT: Final = 2
+_PARTS: Final = ("format", "config", "methods", "environment")
+_SHOWN: Final = 10
 _IN_EACH_LINE: Final = ("model", "weights", "dtype", "preset", "settings")
 
 
@@ -106,13 +109,13 @@ class Run:
         path = self.folder / MANIFEST
         if path.exists():
             manifest = read_json(path)
-            if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
+            if not _is_manifest(manifest):
                 raise RunMismatchError(
                     f"{self.folder} holds a run of another version of secondsight, or none. "
                     "Choose another --out."
                 )
-            self._refuse(differences(manifest.get("config"), self.config))
-            return manifest
+            self._refuse(differences(manifest["config"], self.config))
+            return {name: manifest[name] for name in _PARTS}
         if self._file.done:
             raise DataError(f"{self.folder}: has answers but no {MANIFEST}; choose another --out")
         return {
@@ -123,7 +126,7 @@ class Run:
         }
 
     def _refuse(self, differing: Iterable[str]) -> None:
-        named = list(differing)
+        named = list(islice(differing, _SHOWN))
         if named:
             raise RunMismatchError(
                 f"{self.folder} holds another run, which differs in {'; '.join(named)}. Choose "
@@ -214,3 +217,11 @@ class Run:
     def write(self, name: str, text: str) -> None:
         """Writes one of the run's other files, whole or not at all."""
         write_atomic(self.folder / name, text)
+
+
+def _is_manifest(document: Any) -> bool:
+    return (
+        isinstance(document, dict)
+        and document.get("format") == _FORMAT
+        and all(isinstance(document.get(name), dict) for name in _PARTS if name != "format")
+    )

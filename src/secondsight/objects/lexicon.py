@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from secondsight.errors import DataError
 from secondsight.extras import needed
@@ -116,13 +116,17 @@ def _inflector() -> inflect.engine:
     return inflect.engine()
 
 
+_LONGEST_WORD: Final = 60
+"""Letters; what is longer is no word, and its plural would take minutes."""
+
+
 @cache
 def forms(phrase: Phrase) -> frozenset[Phrase]:
     """A phrase and its plural (the last word's: ``hot dog``, ``hot dogs``)."""
     if not phrase:
         return frozenset()
     *before, last = phrase
-    if not last.isalpha():
+    if not last.isalpha() or len(last) > _LONGEST_WORD:
         return frozenset({phrase})
     return frozenset({phrase, (*before, _inflector().plural_noun(last))})
 
