@@ -8,12 +8,12 @@ JOBS ?= 2
 CORE := tests/golden tests/decoding tests/methods tests/inference \
 	$(filter-out tests/test_extras.py tests/test_package.py,$(wildcard tests/test_*.py))
 
-.PHONY: demo test fast lint slow package clean
+.PHONY: demo test fast lint slow package browser clean
 
 demo: $(VENV)/installed
 	$(BIN)/secondsight compare
 
-test: $(VENV)/installed-dev lint
+test: $(VENV)/installed-dev lint browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
 
 fast: $(VENV)/installed-dev
@@ -24,6 +24,13 @@ fast: $(VENV)/installed-dev
 
 slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow
+
+# The server's page is tested in Chromium; without one those tests are skipped, and say so.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	  apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+	  echo "There is no Chromium here: the page's tests will be skipped."
 
 # The wheel and the sdist, built, and the wheel installed where the sources are not.
 package: $(VENV)/installed-dev
