@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import time
+from contextlib import suppress
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +16,8 @@ from rich.table import Table
 
 from secondsight.cli.options import AsJson
 from secondsight.cli.output import quiet, stderr, stdout
-from secondsight.errors import UserError
+from secondsight.errors import UserError, shown
+from secondsight.installed import problems
 
 PACKAGES: Final = (
     "secondsight",
@@ -28,6 +31,9 @@ PACKAGES: Final = (
     "pillow",
     "numpy",
 )
+
+IMPORTED: Final = ("torch", "torchvision", "transformers")
+"""Those whose installations break: a wheel of another CUDA, half an upgrade."""
 
 MODELS: Final = (
     ("LLaVA-1.5-7B", "bfloat16", 7.06e9 * 2),
@@ -48,13 +54,15 @@ def doctor(as_json: AsJson = False) -> None:
       [cyan]secondsight doctor[/cyan]
       [cyan]secondsight doctor --json[/cyan]        to paste into a bug report
     """
-    quiet()
+    with suppress(ImportError):
+        quiet()
     with stderr().status("Looking around ..."):
         devices = _devices()
         report = {
             "versions": _versions(),
             "platform": platform.platform(),
             "devices": devices,
+            "problems": _problems(),
             "hub_cache": _hub_cache(),
             "bundled_model": _bundled(),
             "would_run": [_fits(*model, devices) for model in MODELS],
@@ -75,10 +83,23 @@ def _versions() -> dict[str, str | None]:
     return found
 
 
+def _problems() -> list[str]:
+    found = list(problems())
+    for package in IMPORTED:
+        try:
+            import_module(package)
+        except Exception as error:  # whatever a broken installation raises
+            found.append(f"{package} cannot be imported: {shown(error, 300)}")
+    return found
+
+
 def _devices() -> list[dict[str, Any]]:
     import psutil
-    import torch
 
+    try:
+        import torch
+    except Exception:  # it is among the problems
+        return []
     memory = psutil.virtual_memory()
     devices = [
         {
@@ -103,7 +124,10 @@ def _devices() -> list[dict[str, Any]]:
 
 
 def _hub_cache() -> dict[str, Any]:
-    from huggingface_hub.constants import HF_HUB_CACHE
+    try:
+        from huggingface_hub.constants import HF_HUB_CACHE
+    except ImportError:
+        return {"folder": None, "models": []}
 
     folder = Path(HF_HUB_CACHE)
     models = [path.name for path in folder.glob("models--*")] if folder.is_dir() else []
@@ -113,12 +137,12 @@ def _hub_cache() -> dict[str, Any]:
 
 
 def _bundled() -> dict[str, Any]:
-    from secondsight.checkpoints import load
-
     start = time.perf_counter()
     try:
+        from secondsight.checkpoints import load
+
         model = load()
-    except UserError as error:
+    except (UserError, ImportError) as error:
         return {"loads": False, "seconds": None, "parameters": None, "error": str(error)}
     return {
         "loads": True,
@@ -145,6 +169,8 @@ def _show(report: dict[str, Any]) -> None:
     for name, found in report["versions"].items():
         table.add_row(name, found or "not installed")
     table.add_row("platform", report["platform"])
+    for problem in report["problems"]:
+        table.add_row("problem", problem, style="red")
     for device in report["devices"]:
         table.add_row(
             device["name"],

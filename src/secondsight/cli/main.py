@@ -14,6 +14,7 @@ from secondsight.cli import interrupts
 from secondsight.cli.commands import Commands
 from secondsight.cli.output import say
 from secondsight.errors import UserError
+from secondsight.installed import check
 
 USER_ERROR = 2
 BROKEN_PIPE = 141
@@ -53,12 +54,27 @@ def _explain(error: BaseException) -> None:
         what = f"{error.filename}: " if error.filename else ""
         _drop_stdout()
         _fail(f"{what}{error.strerror}.", USER_ERROR)
+    if isinstance(error, ImportError) and not _ours(error):
+        try:
+            check()
+        except UserError as known:
+            _fail(str(known), USER_ERROR)
+        _fail(
+            f"{error}. Packages of this environment do not fit each other: 'secondsight doctor' "
+            "lists them.",
+            USER_ERROR,
+        )
     if type(error).__name__ == "OutOfMemoryError":
         _fail(
             "The device's memory is full. Try a smaller --batch-size, --dtype bfloat16 or "
             "--device cpu; 'secondsight doctor' says what fits here.",
             USER_ERROR,
         )
+
+
+def _ours(error: ImportError) -> bool:
+    """Whether one of our own modules is missing, or a name in one."""
+    return (error.name or "").partition(".")[0] == "secondsight"
 
 
 def _fail(message: str, code: int) -> NoReturn:
