@@ -38,7 +38,7 @@ class Covered:
         """Cover each of the sample's images at the same relative place."""
         across, down = torch.rand(2, generator=generator).tolist()
         covered = [self._cover(image, across, down) for image in sample.images]
-        return replace(sample.showing(covered), drawn=f"covered at {across:.2f}, {down:.2f}")
+        return replace(sample.showing(covered), choice=f"covered at {across:.2f}, {down:.2f}")
 
     def _cover(self, image: Image.Image, across: float, down: float) -> Image.Image:
         size = (int(self.share * image.width), int(self.share * image.height))

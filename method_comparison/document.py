@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from parts import SPLITS, TASKS, Part, parts, scores
+from tables import SPLITS, TASKS, Table, scores, select
 
 from secondsight.extras import needed
 
@@ -27,9 +27,9 @@ def write(out: Path, docs: Path) -> None:
     # Here, because it loads torch, which the command's own process sets up first.
     from findings import findings, overview, prior_table, reading, telling_table
 
-    results = {part: found for part in parts() if (found := scores(out, part)) is not None}
+    results = {table: found for table in select() if (found := scores(out, table)) is not None}
     evidence = {split: found for split in SPLITS if (found := _evidence(out, split)) is not None}
-    hashes = {_manifest(out, part)["weights"] for part in results}
+    hashes = {_manifest(out, table)["weights"] for table in results}
     hashes |= {found["what"]["weights"] for found in evidence.values()}
     if len(hashes) > 1:
         raise ValueError(f"{out}: holds runs of different weights; choose another --out")
@@ -42,7 +42,7 @@ def write(out: Path, docs: Path) -> None:
         raise ValueError(f"{docs}: lacks the lines {BEGIN} and {END}")
     blocks = [_what(results, hashes.pop()), *overview(results)]
     for task in TASKS:
-        tables = {part: found for part, found in results.items() if part.task == task}
+        tables = {table: found for table, found in results.items() if table.task == task}
         if tables:
             name = f"{docs.stem}_{task}.svg"
             plot(tables, docs.with_name(name))
@@ -60,14 +60,14 @@ def write(out: Path, docs: Path) -> None:
             "\n".join(telling_table(evidence)),
             "\n".join(reading(evidence)),
         ]
-    blocks += [_details(part, found) for part, found in results.items()]
+    blocks += [_details(table, found) for table, found in results.items()]
     partial = docs.with_suffix(".part")
     partial.write_text(head + "\n\n".join([BEGIN, *blocks, END]) + tail, encoding="utf-8")
     partial.replace(docs)
 
 
-def _manifest(out: Path, part: Part) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / part.name / "manifest.json").read_text())["config"]
+def _manifest(out: Path, table: Table) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / table.name / "manifest.json").read_text())["config"]
     return found
 
 
@@ -79,7 +79,7 @@ def _evidence(out: Path, split: str) -> dict[str, Any] | None:
     return found
 
 
-def _what(results: Mapping[Part, Mapping[str, Any]], weights: str) -> str:
+def _what(results: Mapping[Table, Mapping[str, Any]], weights: str) -> str:
     sizes = sorted({found["images"] for found in results.values()})
     seeds = sorted({len(found["seeds"]) for found in results.values()})
     span = "-".join(str(size) for size in dict.fromkeys((sizes[0], sizes[-1]))) if sizes else "no"
@@ -93,16 +93,16 @@ def _what(results: Mapping[Part, Mapping[str, Any]], weights: str) -> str:
     )
 
 
-def _details(part: Part, found: Mapping[str, Any]) -> str:
+def _details(table: Table, found: Mapping[str, Any]) -> str:
     summary = (
-        f"{TASKS[part.task].capitalize()}, {part.title}: "
+        f"{TASKS[table.task].capitalize()}, {table.title}: "
         f"{found['images']} scenes, {found['items']} questions"
     )
-    body = table(found)
+    body = as_markdown(found)
     return f"<details><summary>{summary}</summary>\n\n{body}\n\n</details>"
 
 
-def table(found: Mapping[str, Any]) -> str:
+def as_markdown(found: Mapping[str, Any]) -> str:
     """One table as Markdown."""
     from findings import signed
 
@@ -136,16 +136,16 @@ def _estimate(value: Mapping[str, Any]) -> str:
     return f"{100 * value['mean']:.1f} [{100 * value['low']:.1f}, {100 * value['high']:.1f}]"
 
 
-def plot(tables: Mapping[Part, Mapping[str, Any]], path: Path) -> None:
+def plot(tables: Mapping[Table, Mapping[str, Any]], path: Path) -> None:
     """The primary metric by method, with its interval: a row by temperature, a column by split."""
     import matplotlib as mpl
 
-    across = list(dict.fromkeys(part.split for part in tables))
-    down = list(dict.fromkeys(part.temperature for part in tables))
+    across = list(dict.fromkeys(table.split for table in tables))
+    down = list(dict.fromkeys(table.temperature for table in tables))
     figure = Figure(figsize=(3.4 * len(across) + 1.6, 3.2 * len(down)), layout="constrained")
     grid = figure.subplots(len(down), len(across), sharey=True, sharex="row", squeeze=False)
-    for part, found in tables.items():
-        axis = grid[down.index(part.temperature)][across.index(part.split)]
+    for table, found in tables.items():
+        axis = grid[down.index(table.temperature)][across.index(table.split)]
         for place, row in enumerate(found["rows"]):
             value = row["metrics"][found["primary"]]
             axis.errorbar(
@@ -156,7 +156,7 @@ def plot(tables: Mapping[Part, Mapping[str, Any]], path: Path) -> None:
                 color=_CONTROL if row["control"] else _METHOD if place else _REGULAR,
                 capsize=2,
             )
-        axis.set_title(part.title)
+        axis.set_title(table.title)
         axis.grid(axis="x", alpha=0.3)
         axis.set_yticks(range(len(found["rows"])), [row["method"] for row in found["rows"]])
         axis.set_xlabel(_axis(found))

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from parts import BATCH, NEW_TOKENS
+from tables import BATCH, NEW_TOKENS
 
 from secondsight import Answer, Method, Model, load
 from secondsight.benchmarks import Item, Problems, create

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evidence import Figure, prior_of_errors, prior_shares, telling
-from parts import SPLITS, TASKS, Part
+from tables import SPLITS, TASKS, Table
 
 Scores = Mapping[str, Any]
 
@@ -48,7 +48,7 @@ def compared(scores: Scores) -> list[Mapping[str, Any]]:
     return [row for row in scores["rows"] if row["versus_best_control"] is not None]
 
 
-def overview(results: Mapping[Part, Scores]) -> list[str]:
+def overview(results: Mapping[Table, Scores]) -> list[str]:
     """The first lines: how often a method beat its controls."""
     kinds = [kind(scores, row) for scores in results.values() for row in compared(scores)]
     if not kinds:
@@ -61,14 +61,14 @@ def overview(results: Mapping[Part, Scores]) -> list[str]:
     ]
 
 
-def findings(results: Mapping[Part, Scores]) -> list[str]:
+def findings(results: Mapping[Table, Scores]) -> list[str]:
     """For each task and temperature which method does what, where, and by how much."""
     blocks = []
     for task, temperature in dict.fromkeys((p.task, p.temperature) for p in results):
         tables = {
-            part: scores
-            for part, scores in results.items()
-            if (part.task, part.temperature) == (task, temperature)
+            table: scores
+            for table, scores in results.items()
+            if (table.task, table.temperature) == (task, temperature)
         }
         what = "CHAIRi, less is better; in brackets recall" if task == "chair" else "accuracy"
         how = "greedy" if temperature == 0 else "temperature 1"
@@ -80,10 +80,10 @@ def findings(results: Mapping[Part, Scores]) -> list[str]:
     return blocks
 
 
-def _table(tables: Mapping[Part, Scores]) -> str:
+def _table(tables: Mapping[Table, Scores]) -> str:
     methods = list(dict.fromkeys(r["method"] for s in tables.values() for r in compared(s)))
     lines = [
-        f"| method | {' | '.join(f'`{part.split}`' for part in tables)} |",
+        f"| method | {' | '.join(f'`{table.split}`' for table in tables)} |",
         "| --- |" + " --- |" * len(tables),
         f"| *regular* | {' | '.join(_level(s, 'regular') for s in tables.values())} |",
         f"| *best control* | {' | '.join(_best(s) for s in tables.values())} |",
@@ -122,15 +122,15 @@ def _captions(scores: Scores) -> bool:
     return bool(scores["benchmark"] == "chair")
 
 
-def _sentences(tables: Mapping[Part, Scores]) -> list[str]:
+def _sentences(tables: Mapping[Table, Scores]) -> list[str]:
     """Which methods are of which kind, and where."""
     found = []
     for name, title in _KINDS.items():
         where: dict[str, list[str]] = {}
-        for part, scores in tables.items():
+        for table, scores in tables.items():
             for row in compared(scores):
                 if kind(scores, row) == name:
-                    where.setdefault(row["method"], []).append(f"`{part.split}`")
+                    where.setdefault(row["method"], []).append(f"`{table.split}`")
         if where:
             cases = (f"{method} ({', '.join(splits)})" for method, splits in where.items())
             found.append(f"{title}: {'; '.join(cases)}.")

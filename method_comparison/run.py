@@ -25,14 +25,14 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 
 from document import write
-from parts import BATCH, METHODS, NEW_TOKENS, SPLITS, Part, Size, parts
+from tables import BATCH, METHODS, NEW_TOKENS, SPLITS, Size, Table, select
 
 ROOT = Path(__file__).parents[1]
 EVERY = 20.0
 """Seconds between two lines of progress."""
 
 
-def run_part(part: Part, size: Size, out: Path) -> None:
+def run_table(table: Table, size: Size, out: Path) -> None:
     """Runs one table, or goes on with it."""
     import torch
 
@@ -40,17 +40,17 @@ def run_part(part: Part, size: Size, out: Path) -> None:
 
     torch.set_num_threads(1)
     evaluate(
-        part.task,
+        table.task,
         methods=METHODS,
         seeds=tuple(range(size.seeds)),
-        options={"dataset": "stickers", "split": part.split},
+        options={"dataset": "stickers", "split": table.split},
         limit=size.scenes,
-        temperature=part.temperature,
-        max_new_tokens=NEW_TOKENS[part.task],
+        temperature=table.temperature,
+        max_new_tokens=NEW_TOKENS[table.task],
         batch_size=BATCH,
         device="cpu",
         progress=False,
-        out=out / part.name,
+        out=out / table.name,
     )
 
 
@@ -71,7 +71,7 @@ def run(
     Args:
         out: Folder of the runs.
         size: How much is asked.
-        only: Names of parts; all if empty.
+        only: Names of tables; all if empty.
         jobs: Processes.
         minutes: When to stop, finished or not; None for no limit.
 
@@ -79,20 +79,20 @@ def run(
         The names of what failed or was not finished.
     """
     out.mkdir(parents=True, exist_ok=True)
-    wanted = parts(only)
+    wanted = select(only)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_end_with_parent) as pool:
         named: dict[Future[None], str] = {}
 
-        def submit(chosen: list[Part]) -> None:
-            named.update({pool.submit(run_part, p, size, out): p.name for p in chosen})
+        def submit(chosen: list[Table]) -> None:
+            named.update({pool.submit(run_table, p, size, out): p.name for p in chosen})
 
         # The most telling first, so that an early stop leaves something.
-        submit([part for part in wanted if part.temperature])
+        submit([table for table in wanted if table.temperature])
         for split in SPLITS:
             if not only or f"evidence-{split}" in only:
                 named[pool.submit(run_evidence, split, size, out)] = f"evidence-{split}"
-        submit([part for part in wanted if not part.temperature])
+        submit([table for table in wanted if not table.temperature])
         unfinished: list[str] = []
         try:
             unfinished = _watch(named, wanted, size, out, minutes)
@@ -118,7 +118,7 @@ def _end_with_parent() -> None:
 
 def _watch(
     named: dict[Future[None], str],
-    wanted: list[Part],
+    wanted: list[Table],
     size: Size,
     out: Path,
     minutes: float | None,
@@ -126,7 +126,7 @@ def _watch(
     """Waits for everything, with a line of progress now and then."""
     start, pending = time.monotonic(), set(named)
     failed: list[str] = []
-    before = sum(part.progress(out, size)[0] for part in wanted)
+    before = sum(table.progress(out, size)[0] for table in wanted)
     while pending:
         seconds = time.monotonic() - start
         if minutes is not None and seconds > 60 * minutes:
@@ -143,8 +143,8 @@ def _watch(
     return failed
 
 
-def _progress(wanted: list[Part], size: Size, out: Path, before: float, seconds: float) -> str:
-    work = [part.progress(out, size) for part in wanted] or [(1.0, 1.0)]
+def _progress(wanted: list[Table], size: Size, out: Path, before: float, seconds: float) -> str:
+    work = [table.progress(out, size) for table in wanted] or [(1.0, 1.0)]
     done, total = (sum(values) for values in zip(*work, strict=True))
     rate = (done - before) / seconds
     left = f", about {(total - done) / rate / 60:.0f} min left" if rate > 0 else ""
@@ -157,7 +157,7 @@ def _say(text: str) -> None:
 
 def main() -> int:
     """The command."""
-    names = [*(part.name for part in parts()), *(f"evidence-{split}" for split in SPLITS)]
+    names = [*(table.name for table in select()), *(f"evidence-{split}" for split in SPLITS)]
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -114,13 +114,13 @@ def test_draws_belong_to_the_generator_alone(sample: Sample, name: str) -> None:
 
 def test_random_is_uniform_and_says_what_it_drew(sample: Sample) -> None:
     small = Sample(sample.image.resize((8, 6)), "?")
-    drawn = Counter(Transformed().apply(small, generator(seed)).drawn for seed in range(300))
+    drawn = Counter(Transformed().apply(small, generator(seed)).choice for seed in range(300))
     assert set(drawn) == set(TRANSFORMS)
     assert min(drawn.values()) > 25
     assert max(drawn.values()) < 80
     for seed in range(6):
         out = Transformed().apply(small, generator(seed))
-        if out.drawn == "hflip":
+        if out.choice == "hflip":
             assert out.image.tobytes() == ImageOps.mirror(small.image).tobytes()
 
 
@@ -156,7 +156,7 @@ def test_noised_is_a_filter_with_its_draw_fixed(sample: Sample) -> None:
     other = Noised(500).apply(sample, generator(9))
     assert other.pixel_filter is not None
     assert not torch.equal(first, other.pixel_filter(pixels))
-    assert noised.drawn == "diffusion step 500"
+    assert noised.choice == "diffusion step 500"
 
 
 def test_no_image_and_a_disturbing_role(sample: Sample) -> None:

@@ -55,7 +55,7 @@ class Sample:
             last; empty where the first turn shows them all.
         pixel_filter: Applied to the normalised pixel values (float32, any shape) by the model's
             encoder; set by views that act on pixels, such as VCD's noise.
-        drawn: What a view drew for this sample, in words, for the provenance.
+        choice: What a view chose for this sample, in words, for the provenance.
         reply: What the model replied when the method asked it something before the answer.
 
     Raises:
@@ -71,7 +71,7 @@ class Sample:
     places: tuple[int, ...] = ()
     pixel_filter: Callable[[torch.Tensor], torch.Tensor] | None = None
     role: str | None = None
-    drawn: str | None = field(default=None, compare=False)
+    choice: str | None = field(default=None, compare=False)
     reply: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:

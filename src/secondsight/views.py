@@ -129,7 +129,7 @@ class Transformed:
             name = names[int(torch.randint(len(names), (), generator=generator))]
         seed = int(torch.randint(2**62, (), generator=generator))
         changed = [_drawn_and_applied(name, image, seed) for image in images]
-        return replace(sample.showing(changed), drawn=name)
+        return replace(sample.showing(changed), choice=name)
 
 
 def _needed(sample: Sample) -> tuple[Image.Image, ...]:
@@ -197,7 +197,7 @@ class Noised:
         _needed(sample)
         seed = int(torch.randint(2**62, (), generator=generator))
         noise = partial(_noise_from_seed, step=self.step, seed=seed)
-        return replace(sample, pixel_filter=noise, drawn=f"diffusion step {self.step}")
+        return replace(sample, pixel_filter=noise, choice=f"diffusion step {self.step}")
 
 
 def _noise_from_seed(pixels: torch.Tensor, *, step: int, seed: int) -> torch.Tensor:
@@ -230,7 +230,7 @@ class Disturbed:
 
     def apply(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Tell the model the role."""
-        return replace(sample, role=self.role, drawn=self.role)
+        return replace(sample, role=self.role, choice=self.role)
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ def test_attention(family: Loaded, traced: Trace) -> None:
             assert view.mean.shape[1] == slots
             np.testing.assert_allclose(view.mean.sum(axis=-1), share, rtol=1e-4)
         if name in (*ONE_PICTURE, *FLATTENED):
-            assert "drawn" not in notes
+            assert "cannot be drawn" not in notes
     assert not (len(traced.notes) and name in ONE_PICTURE)
 
 

@@ -264,7 +264,7 @@ def test_json_and_provenance_reproduce_the_answer(
     origin = data["provenance"]
     assert origin["versions"].keys() >= {"secondsight", "transformers", "torch", "python"}
     assert origin["model"] == model.name
-    views = {view["view"]: view.get("drawn") for view in origin["views"]}
+    views = {view["view"]: view.get("choice") for view in origin["views"]}
     if "ritual" in method:
         assert views["transformed"] in secondsight.views.TRANSFORMS
     again = model.answer(
@@ -286,12 +286,12 @@ def test_the_transform_of_the_provenance_is_the_one_that_was_used(
         random = model.answer(
             make_image(1), QUESTION, "ritual", seed=seed, max_new_tokens=TOKENS, evidence=True
         )
-        drawn = random.provenance["views"][1]["drawn"]
-        if drawn in ("hflip", "vflip"):
+        choice = random.provenance["views"][1]["choice"]
+        if choice in ("hflip", "vflip"):
             fixed = model.answer(
                 make_image(1),
                 QUESTION,
-                f"ritual:transform={drawn}",
+                f"ritual:transform={choice}",
                 max_new_tokens=TOKENS,
                 evidence=True,
             )
@@ -302,14 +302,14 @@ def test_the_transform_of_the_provenance_is_the_one_that_was_used(
 
 
 @pytest.mark.parametrize(
-    ("reply", "drawn"), [("Vertical flip, surely.", "vflip"), ("A mirror", "hflip"), ("No.", None)]
+    ("reply", "choice"), [("Vertical flip, surely.", "vflip"), ("A mirror", "hflip"), ("No.", None)]
 )
 def test_ritual_plus(
     model: secondsight.Model,
     make_image: MakeImage,
     monkeypatch: pytest.MonkeyPatch,
     reply: str,
-    drawn: str | None,
+    choice: str | None,
 ) -> None:
     asked: list[str] = []
     answer = type(model).answer
@@ -327,11 +327,11 @@ def test_ritual_plus(
     assert len(asked) == 1
     assert QUESTION in asked[0]
     assert result.provenance["method"]["reply"] == reply
-    used = result.provenance["views"][1]["drawn"]
-    if drawn:
-        assert used == drawn
+    used = result.provenance["views"][1]["choice"]
+    if choice:
+        assert used == choice
         fixed = model.answer(
-            make_image(1), QUESTION, f"ritual:transform={drawn}", max_new_tokens=TOKENS
+            make_image(1), QUESTION, f"ritual:transform={choice}", max_new_tokens=TOKENS
         )
         assert result.ids == fixed.ids
     else:

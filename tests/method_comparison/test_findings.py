@@ -12,9 +12,9 @@ pytest.importorskip("document")
 
 from document import BEGIN, END, write
 from findings import kind, overview
-from parts import SPLITS, Part, Size, parts
+from tables import SPLITS, Size, Table, select
 
-CHAIR, POPE = Part("chair", "test", 1.0), Part("pope", "hard", 0.0)
+CHAIR, POPE = Table("chair", "test", 1.0), Table("pope", "hard", 0.0)
 
 
 def pair(against: str, difference: float, p: float = 0.001) -> dict[str, Any]:
@@ -32,11 +32,11 @@ def row(name: str, value: float, recall: float, **more: Any) -> dict[str, Any]:
     return {"method": name, "metrics": metrics, **given, **more}
 
 
-def scores(part: Part) -> dict[str, Any]:
-    sign = -1 if part.task == "chair" else 1
+def scores(table: Table) -> dict[str, Any]:
+    sign = -1 if table.task == "chair" else 1
     return {
-        "benchmark": part.task, "primary": "chair_i" if part.task == "chair" else "accuracy",
-        "headline": ["chair_i", "recall", "mean_length"] if part.task == "chair"
+        "benchmark": table.task, "primary": "chair_i" if table.task == "chair" else "accuracy",
+        "headline": ["chair_i", "recall", "mean_length"] if table.task == "chair"
         else ["accuracy", "yes_ratio", "f1"],
         "metrics": {
             name: {"title": name, "unit": "words" if name == "mean_length" else "share",
@@ -84,26 +84,26 @@ def evidence(split: str, weights: str) -> dict[str, Any]:
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     folder = tmp_path / "out"
-    for part in (CHAIR, POPE):
-        (folder / part.name).mkdir(parents=True)
-        (folder / part.name / "scores.json").write_text(json.dumps(scores(part)))
+    for table in (CHAIR, POPE):
+        (folder / table.name).mkdir(parents=True)
+        (folder / table.name / "scores.json").write_text(json.dumps(scores(table)))
         config = {"config": {"weights": "a" * 64}}
-        (folder / part.name / "manifest.json").write_text(json.dumps(config))
+        (folder / table.name / "manifest.json").write_text(json.dumps(config))
     (folder / "evidence-test.json").write_text(json.dumps(evidence("test", "a" * 64)))
     (tmp_path / "doc.md").write_text(f"before\n{BEGIN}\nformer\n{END}\nafter\n")
     return folder
 
 
-@pytest.mark.parametrize("part", [CHAIR, POPE], ids=["less is better", "more is better"])
-def test_each_row_is_of_the_kind_its_figures_make_it(part: Part) -> None:
-    found = scores(part)
+@pytest.mark.parametrize("table", [CHAIR, POPE], ids=["less is better", "more is better"])
+def test_each_row_is_of_the_kind_its_figures_make_it(table: Table) -> None:
+    found = scores(table)
     kinds = {r["method"]: kind(found, r) for r in found["rows"] if r["verdict"]}
     assert kinds == {
         "vcd": "better", "m3id": "sharpening", "ritual": "worse", "ritual+vcd": "open",
     }  # fmt: skip
     assert (
         "in 1, better than regular decoding but not than its best control in 1"
-        in overview({part: found})[0]
+        in overview({table: found})[0]
     )
 
 
@@ -132,9 +132,9 @@ def test_figures_of_different_weights_are_not_mixed(out: Path, tmp_path: Path) -
     assert "former" in (tmp_path / "doc.md").read_text()
 
 
-def test_all_splits_and_both_temperatures_are_parts_and_progress_is_counted(out: Path) -> None:
-    assert len(parts()) == 2 * 2 * len(SPLITS)
-    assert parts((CHAIR.name,)) == [CHAIR]
+def test_all_splits_and_both_temperatures_are_tables_and_progress_is_counted(out: Path) -> None:
+    assert len(select()) == 2 * 2 * len(SPLITS)
+    assert select((CHAIR.name,)) == [CHAIR]
     assert CHAIR.progress(out, Size(5, 2)) == (0.0, 5 * 5 * 11 * 2)
     (out / CHAIR.name / "answers.jsonl").write_text("{}\n{}\n")
     assert CHAIR.progress(out, Size(5, 2))[0] == 10.0

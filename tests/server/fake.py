@@ -81,7 +81,7 @@ def attention_for(generation: Generation) -> dict[str, Any]:
             for name in names
         ],
         "views": [
-            {"view": name, "drawn": None if place == 0 else "x", "images": [{"uri": pixel}]}
+            {"view": name, "choice": None if place == 0 else "x", "images": [{"uri": pixel}]}
             for place, name in enumerate(names)
         ],
         "notes": [],

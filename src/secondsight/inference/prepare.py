@@ -60,9 +60,9 @@ class PreparedRequest:
     seconds: float
 
     @property
-    def drawn(self) -> tuple[str | None, ...]:
+    def choices(self) -> tuple[str | None, ...]:
         """What each view drew, in words."""
-        return tuple(one.drawn for one in self.seen)
+        return tuple(one.choice for one in self.seen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +155,7 @@ def _given(request: Request, sample: Sample, names: Sequence[str]) -> Iterator[S
         )
     for one in request.views:
         given = one if isinstance(one, Sample) else replace(sample, image=one)
-        yield replace(given.checked().opened(), drawn="given")
+        yield replace(given.checked().opened(), choice="given")
 
 
 def _generation(

@@ -14,15 +14,15 @@ from secondsight.inference.prepare import PreparedRequest
 
 
 def provenance(asked: PreparedRequest) -> dict[str, Any]:
-    """What was asked, how it was decoded, what was drawn, and by which versions.
+    """What was asked, how it was decoded, what was chosen, and by which versions.
 
     Args:
         asked: The request and what was made of it.
     """
     method, settings, sample = asked.method, asked.request.settings, asked.sample
     views = [
-        {"view": name, **({"drawn": drawn} if drawn else {})}
-        for name, drawn in zip(asked.names, asked.drawn, strict=True)
+        {"view": name, **({"choice": choice} if choice else {})}
+        for name, choice in zip(asked.names, asked.choices, strict=True)
     ]
     reply = {"reply": sample.reply} if sample.reply is not None else {}
     generation = asdict(settings)

@@ -48,15 +48,15 @@ class EngineBackend:
             share_views=generation.share_views,
         )
         asked = self._model.prepare(request)
-        writer = _Writer(generation, asked.names, self._texts, on_token, on_end)
+        listening = _Listener(generation, asked.names, self._texts, on_token, on_end)
         ticket = Ticket(
             self._model.backbone,
             self._model.runner,
             asked,
-            listener=writer.hear,
-            observer=writer.observe if writer.watching else None,
+            listener=listening.hear,
+            observer=listening.observe if listening.watching else None,
         )
-        ticket.add_done_callback(writer.end)
+        ticket.add_done_callback(listening.end)
         return ticket.cancel
 
     def trace(self, generation: Generation, layers: str, *, attentions: bool, wanted: str) -> str:
@@ -82,7 +82,7 @@ class EngineBackend:
             "views": [
                 {
                     "view": view.name,
-                    "drawn": view.drawn,
+                    "choice": view.choice,
                     "images": [vars(image) for image in view.images],
                 }
                 for view in trace.views
@@ -121,7 +121,7 @@ class EngineBackend:
         self._thread.join(5)
 
 
-class _Writer:
+class _Listener:
     """Hears of an answer's steps and tokens, and passes them on."""
 
     def __init__(

@@ -97,7 +97,7 @@ _FAILURES: Final = {
     401: "No API key, or a wrong one.",
     403: "A Host or an Origin that is not allowed.",
     404: "Another model, or nothing at this address.",
-    405: "Another verb.",
+    405: "Another HTTP method.",
     408: "The body came too slowly.",
     413: "The body is too long.",
     415: "The body is not said to be JSON.",

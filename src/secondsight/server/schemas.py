@@ -41,7 +41,7 @@ class ImagePart(_Part):
     image_url: ImageURL
 
 
-Part = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+ContentPart = Annotated[TextPart | ImagePart, Field(discriminator="type")]
 
 
 class Message(BaseModel):
@@ -52,7 +52,7 @@ class Message(BaseModel):
     role: Literal["system", "developer", "user", "assistant"]
     content: (
         Annotated[str, StringConstraints(max_length=_TEXT)]
-        | Annotated[list[Part], Field(max_length=1000)]
+        | Annotated[list[ContentPart], Field(max_length=1000)]
     )
     # What an earlier answer carries beside its text is sent back by clients; all of it is empty.
     refusal: None = None

@@ -249,7 +249,7 @@ class ViewFacts:
 
     Attributes:
         name: The view's name.
-        drawn: What it drew for this sample, in words.
+        choice: What it chose for this sample, in words.
         images: The image before and after the model's own preprocessing.
         prompt: Its prompt where it differs from the original's.
         positions: Length of its prompt in positions, image included.
@@ -257,7 +257,7 @@ class ViewFacts:
     """
 
     name: str
-    drawn: str | None
+    choice: str | None
     images: tuple[ReportImage, ...]
     prompt: str | None
     positions: int

@@ -146,6 +146,6 @@ def basename(name: str) -> str:
     return name if name.count("/") <= 1 else name.rstrip("/").rpartition("/")[2]
 
 
-def drawn(views: Sequence[ViewFacts], name: str) -> str:
+def choice(views: Sequence[ViewFacts], name: str) -> str:
     """What a view drew, in words."""
-    return next((view.drawn or "" for view in views if view.name == name), "")
+    return next((view.choice or "" for view in views if view.name == name), "")

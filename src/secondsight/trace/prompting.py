@@ -77,7 +77,7 @@ def view_facts(
         facts.append(
             ViewFacts(
                 name=name,
-                drawn=sample.drawn,
+                choice=sample.choice,
                 images=tuple(_as_seen(sample, own)),
                 prompt=str(prompt) if prompt is not None and prompt != prompts[0] else None,
                 positions=int(inputs["input_ids"].shape[1]),

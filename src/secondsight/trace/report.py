@@ -72,7 +72,7 @@ def _environment() -> Environment:
         "shade": formatting.shade,
         "hint": formatting.hint,
         "basename": formatting.basename,
-        "drawn": formatting.drawn,
+        "choice": formatting.choice,
     }
     return environment
 

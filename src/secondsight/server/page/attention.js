@@ -74,7 +74,7 @@ function figure(view) {
   draw(canvas, view.grid, map);
   return h("figure", { "data-view": view.view },
     h("div", { class: "stack" }, image && h("img", { src: image.uri, alt: `The image as the view ${view.view} sees it` }), canvas),
-    h("figcaption", {}, `${view.view}${facts?.drawn ? `: ${facts.drawn}` : ""} · ${share.toFixed(1)}% of attention goes to the image`));
+    h("figcaption", {}, `${view.view}${facts?.choice ? `: ${facts.choice}` : ""} · ${share.toFixed(1)}% of attention goes to the image`));
 }
 
 /** The map of a token: one number per patch. */

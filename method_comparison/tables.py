@@ -31,7 +31,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Part:
+class Table:
     """One table: a task on a split at a temperature."""
 
     task: str
@@ -61,20 +61,20 @@ class Part:
         return cost * done, cost * items * _ROWS * size.seeds
 
 
-def parts(only: tuple[str, ...] = ()) -> list[Part]:
+def select(only: tuple[str, ...] = ()) -> list[Table]:
     """All tables, the most telling first, so that an early stop leaves something."""
     every = [
-        Part(task, split, temperature)
+        Table(task, split, temperature)
         for temperature in (1.0, 0.0)
         for task in TASKS
         for split in SPLITS
     ]
-    return [part for part in every if not only or part.name in only]
+    return [table for table in every if not only or table.name in only]
 
 
-def scores(out: Path, part: Part) -> dict[str, Any] | None:
-    """The scores of a finished part, None if it is not finished."""
-    path = out / part.name / "scores.json"
+def scores(out: Path, table: Table) -> dict[str, Any] | None:
+    """The scores of a finished table, None if it is not finished."""
+    path = out / table.name / "scores.json"
     if not path.exists():
         return None
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
