@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from secondsight import Answer, ImageError
@@ -146,9 +147,11 @@ class FakeBackend:
             self.steps += 1
             time.sleep(self.pause)
             for job in jobs:
-                if self._step(*job):
+                end = self._step(*job)
+                if end is not None:
                     with self._wake:
                         self._jobs.remove(job)
+                    end()  # whoever hears of it may start the next one at once
         for _, _, _, _, on_end, _ in self._jobs:
             on_end(RuntimeError("closed"))
 
@@ -160,25 +163,23 @@ class FakeBackend:
         on_token: OnToken,
         on_end: OnEnd,
         stopped: list[bool],
-    ) -> bool:
-        """One word of one answer; whether it ended."""
+    ) -> Callable[[], None] | None:
+        """One word of one answer; what is to be done where it ended."""
         if stopped:
             self.cancelled += 1
             self.written.append(len(ids))
-            on_end(self._ended(generation, ids, "cancelled"))
-            return True
+            return partial(on_end, self._ended(generation, ids, "cancelled"))
         try:
             if self.fail is not None:
                 self.fail(generation)
         except Exception as error:
-            on_end(error)
-            return True
+            return partial(on_end, error)
         word = next(words, None)
         if word is None:
             self.written.append(len(ids))
             limit = generation.settings.max_new_tokens
-            on_end(self._ended(generation, ids, "length" if len(ids) == limit else "eos"))
-            return True
+            reason = "length" if len(ids) == limit else "eos"
+            return partial(on_end, self._ended(generation, ids, reason))
         ids.append(len(ids))
         scored = None
         top: tuple[Scored, ...] = ()
@@ -187,7 +188,7 @@ class FakeBackend:
             top = (scored, Scored("x", b"x", -1.5))[: generation.top_logprobs]
         evidence = evidence_for(generation, word, ids[-1]) if generation.evidence else None
         on_token(Token(word, scored, top, evidence))
-        return False
+        return None
 
     def _ended(self, generation: Generation, ids: list[int], reason: Any) -> Ended:
         text = "".join(words_of(generation)[: len(ids)])
