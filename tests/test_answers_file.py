@@ -117,6 +117,23 @@ def test_answers_of_another_making_are_refused_by_name(tmp_path: Path) -> None:
         answers.require({"model": "m", "settings": {"seed": 0}})
 
 
+def test_nothing_changes_before_something_is_added(tmp_path: Path) -> None:
+    """What is to be tried again, and a half line, are kept where the file is refused after all."""
+    path = tmp_path / "answers.jsonl"
+    with opened(path) as answers:
+        answers.append([line(1, error="broken"), line(2), line(3)])
+    content = path.read_bytes()[:-5]
+    path.write_bytes(content)
+    with opened(path) as answers:
+        assert [record["id"] for record in answers.records()] == [2]
+        with pytest.raises(OtherAnswersError):
+            answers.require({"model": "other", "settings": {"seed": 0}})
+    assert path.read_bytes() == content
+    with opened(path) as answers:
+        answers.append([line(1)])
+    assert [json.loads(one)["id"] for one in path.open("rb")] == [2, 1]
+
+
 def test_an_empty_new_file_is_removed_again(tmp_path: Path) -> None:
     with opened(tmp_path / "new.jsonl"):
         pass

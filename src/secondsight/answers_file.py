@@ -98,6 +98,8 @@ class AnswersFile(Generic[K]):
             held.callback(lambda: self._file.close())
             self._regular = path.is_file()
             self._new = self._regular and not existed
+            self._whole, self._retried = 0, False
+            self._repaired = not self._regular
             if self._regular:
                 held.enter_context(self._locked())
                 self._continue()
@@ -118,11 +120,14 @@ class AnswersFile(Generic[K]):
                 self.path.unlink()
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """What stands in the file, line by line."""
+        """What stands in the file, line by line, without what is to be tried again or was."""
         if self._regular:
             with self.path.open("rb") as lines:
                 for line in lines:
-                    yield json.loads(line)
+                    if line.endswith(b"\n"):
+                        record = json.loads(line)
+                        if self._repaired or not self.lines.again(record):
+                            yield record
 
     def require(self, identity: Mapping[str, Any]) -> None:
         """Refuse to add answers to those that were made with something else.
@@ -145,10 +150,14 @@ class AnswersFile(Generic[K]):
     def append(self, records: Iterable[Record]) -> None:
         """Add finished lines, each whole or not at all.
 
+        The first time, a half line at the end is cut off, and lines that are to be tried again are
+        left out; until then the file is as it was, in case it is refused.
+
         Raises:
             UserError: The disk is full, or the file cannot be written for another reason.
         """
         for record in records:
+            self._repair()
             again = self.lines.again(record)
             self._write(_line(record))
             if again:
@@ -192,9 +201,7 @@ class AnswersFile(Generic[K]):
             raise self._unwritable(error) from None
 
     def _continue(self) -> None:
-        """Learn what is done, cut off a half line, leave out what is to be tried again."""
-        again = False
-        whole = 0
+        """Learn what is done; nothing is changed yet."""
         with self.path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 if not line.endswith(b"\n"):
@@ -202,15 +209,21 @@ class AnswersFile(Generic[K]):
                     if not (line.startswith(beginning) or beginning.startswith(line)):
                         raise self._foreign(number)
                     break
-                whole += len(line)
+                self._whole += len(line)
                 record = self._read(line, number)
                 if self.lines.again(record):
-                    again = True
+                    self._retried = True
                 else:
                     self._note(record, number)
+
+    def _repair(self) -> None:
+        """Cut off a half line, leave out what is tried again; once, before the first new line."""
+        if self._repaired:
+            return
+        self._repaired = True
         try:
-            os.truncate(self._file.fileno(), whole)
-            if again:
+            os.truncate(self._file.fileno(), self._whole)
+            if self._retried:
                 self._leave_out()
         except OSError as error:
             raise self._unwritable(error) from None
