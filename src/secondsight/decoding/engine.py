@@ -179,7 +179,10 @@ class Engine:
         self.scoring = scoring
         scores = scoring.scores(self._process)
         tokens = self._choose(scores)
-        written = tokens.tolist()
+        # One transfer for both: a device is waited for once.
+        written, unsound = torch.stack([tokens, scores.amax(dim=-1).isnan()]).tolist()
+        if any(unsound):
+            scoring.explain(place for place, is_so in enumerate(unsound) if is_so)
         self._observe(scoring, scores, written)
         ends = self._end(written)
         updates = []

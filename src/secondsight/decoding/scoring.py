@@ -14,8 +14,10 @@ from secondsight.decoding.rows import Pool, PoolRows, Row
 from secondsight.decoding.schedule import Schedules
 from secondsight.decoding.sequence import Sequence
 from secondsight.decoding.soundness import unsound
+from secondsight.errors import MethodError, UserError
 from secondsight.methods.base import Method
 from secondsight.methods.exits import Early, ReadsExits
+from secondsight.methods.returned import checked_scores
 
 _NEVER: Final = float("-inf")
 _LEAST: Final = torch.finfo(torch.float32).min
@@ -162,15 +164,37 @@ class Scoring:
             others = [self._others[place] for place in places]
             logits = torch.cat([logits, torch.stack(others, dim=1)])
         if one.prepared.exits is None:
-            return one.method.combine(logits, len(one.ids))
-        method = cast(ReadsExits, one.method)
-        return method.combine(logits, len(one.ids), early=self._early(places))
+            scores = one.method.combine(logits, len(one.ids))
+        else:
+            method = cast(ReadsExits, one.method)
+            scores = method.combine(logits, len(one.ids), early=self._early(places))
+        return checked_scores(one.method, scores, base.shape)
 
     def _early(self, places: Many[int]) -> Early:
         """What the exits of some sequences of one method say."""
         rows = [self.sequences[place].rows[0] for place in places]
         exits = [row.exits for row in rows if row.exits is not None]
         return read_exits(self._pool.model, exits, PoolRows(self._pool, rows))
+
+    def explain(self, places: Iterable[int]) -> None:
+        """Say in `unsound` why the scores of some sequences are not numbers, though the base is."""
+        for place in places:
+            self.unsound.setdefault(place, self._unsound_scores(place))
+
+    def _unsound_scores(self, place: int) -> UserError:
+        one = self.sequences[place]
+        sound = self.logits(place).amax(dim=-1).isfinite().tolist()
+        if not all(sound):
+            which = ", ".join(str(number) for number, is_so in enumerate(sound) if not is_so)
+            return UserError(
+                f"The model's scores for view {which} of {one.method.name} are not finite numbers. "
+                "A half-precision model that overflows is sound in bfloat16 or float32: load it "
+                "with another dtype."
+            )
+        return MethodError(
+            f"{one.method.name}: its scores at token {len(one.ids)} are not numbers (NaN), though "
+            "the model's are."
+        )
 
     def facts(self, place: int) -> Mapping[str, Any]:
         """What the method of a sequence whose views were read decided besides its scores."""

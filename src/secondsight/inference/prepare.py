@@ -26,6 +26,7 @@ from secondsight.errors import MethodError, UserError
 from secondsight.inference.backbone import Backbone
 from secondsight.inference.ending import Ending, end_ids
 from secondsight.methods import Method
+from secondsight.methods.returned import checked_views
 from secondsight.request import Request
 from secondsight.sample import Sample
 
@@ -101,7 +102,7 @@ def prepare(backbone: Backbone, request: Request, ask: Ask) -> PreparedRequest:
     question = method.ask_first(sample)
     if question is not None:
         sample = replace(sample, reply=ask(sample, question))
-    views = method.views(sample)
+    views = checked_views(method, sample)
     views_seed = derive_seed(settings.seed, sample.digest) if request.share_views else seed
     draws = generator(derive_seed(views_seed, "views"))
     if request.views:
