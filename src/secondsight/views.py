@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
+from secondsight.edits import AttentionEdit
 from secondsight.errors import ImageError, MethodError, nearest
 from secondsight.relevance import relevant_part
 from secondsight.sample import Sample
@@ -40,6 +41,15 @@ class View(Protocol):
             The sample as this view sees it.
         """
         ...
+
+
+def inside(view: View, generator: torch.Generator) -> Sample:
+    """What a view changes inside the model, whatever the sample, as it notes it on samples.
+
+    Views that change anything there have a class that says ``inside = True``.
+    """
+    stand_in = Sample(Image.new("RGB", (32, 32)), "?")
+    return view.apply(stand_in, generator) if getattr(view, "inside", False) else stand_in
 
 
 def draws(view: View) -> bool:
@@ -122,7 +132,7 @@ class Transformed:
         Raises:
             ImageError: The sample has no image.
         """
-        images = _needed(sample)
+        images = needs_image(sample)
         name = self.transform
         if name == "random":
             names = list(TRANSFORMS)
@@ -132,7 +142,7 @@ class Transformed:
         return replace(sample.showing(changed), choice=name)
 
 
-def _needed(sample: Sample) -> tuple[Image.Image, ...]:
+def needs_image(sample: Sample) -> tuple[Image.Image, ...]:
     """The images of a sample that must have one."""
     if not sample.images:
         raise ImageError("This method looks at the image in another way, and none was given.")
@@ -194,7 +204,7 @@ class Noised:
         Raises:
             ImageError: The sample has no image.
         """
-        _needed(sample)
+        needs_image(sample)
         seed = int(torch.randint(2**62, (), generator=generator))
         noise = partial(_noise_from_seed, step=self.step, seed=seed)
         return replace(sample, pixel_filter=noise, choice=f"diffusion step {self.step}")
@@ -214,6 +224,29 @@ class NoImage:
     def apply(self, sample: Sample, generator: torch.Generator) -> Sample:
         """Take the image away."""
         return replace(sample, image=None)
+
+
+@dataclass(frozen=True)
+class Edited:
+    """The sample as it is, with an edit of the attention to it.
+
+    Attributes:
+        edit: The edit.
+    """
+
+    edit: AttentionEdit
+    name: str = "edited attention"
+    draws: ClassVar[bool] = False
+    inside: ClassVar[bool] = True
+
+    def apply(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """Attach the edit.
+
+        Raises:
+            ImageError: The sample has no image.
+        """
+        needs_image(sample)
+        return replace(sample, attention=self.edit)
 
 
 @dataclass(frozen=True)
@@ -256,6 +289,6 @@ class Relevant:
         """
         shown = [
             relevant_part(image, sample.question, self.relevance, self.matcher)
-            for image in _needed(sample)
+            for image in needs_image(sample)
         ]
         return sample.showing(shown)

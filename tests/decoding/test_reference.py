@@ -15,6 +15,10 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 import secondsight
 from reference import JUDGED
+from reference.avisc import blind, only_blind
+from reference.llama import Llama
+from reference.pai import Amplified
+from reference.sid import Pruned
 from secondsight.decoding import SCHEDULES
 from secondsight.decoding.collate import join, padding_id
 from secondsight.methods import create
@@ -23,6 +27,7 @@ from secondsight.views import add_diffusion_noise
 TOKENS = 12
 QUESTIONS = ("Is there a dog?", "Please describe this image in detail.", "What colour is it? Red?")
 SIZES = ((60, 40), (31, 77), (42, 42))
+INSIDE = "alb"
 
 Formula = Callable[[list[np.ndarray], int], np.ndarray]
 
@@ -64,6 +69,10 @@ def ritual_m3id(v: list[np.ndarray], t: int, decay: float) -> np.ndarray:
     return v[0] + 3 * v[1] + (1 - g) / g * (v[0] - v[2])
 
 
+def pai(v: list[np.ndarray], t: int, gamma: float) -> np.ndarray:
+    return gamma * log_softmax(v[1]) - (gamma - 1) * log_softmax(v[2])
+
+
 METHODS: dict[str, tuple[str, Formula]] = {
     "regular": ("", lambda v, t: v[0]),
     "greedy": ("", lambda v, t: keep(v[0], v[0], 1.0)),
@@ -88,6 +97,13 @@ METHODS: dict[str, tuple[str, Formula]] = {
     "agla": ("+", lambda v, t: keep(v[0] + 2 * v[1], v[0], 0.5)),
     "agla:alpha=1,beta=0.01": ("+", lambda v, t: keep(v[0] + v[1], v[0], 0.01)),
     "agla:official=true": ("+", official_agla),
+    "pai": ("at", lambda v, t: keep(pai(v, t, 1.1), v[1], 0.1)),
+    "pai:gamma=3,beta=0.01": ("at", lambda v, t: keep(pai(v, t, 3), v[1], 0.01)),
+    "pai:gamma=1": ("a", lambda v, t: v[1]),
+    "sid": ("l", lambda v, t: keep(1.5 * v[0] - 0.5 * v[1], v[0], 0.1)),
+    "sid:alpha=2,beta=0.01": ("l", lambda v, t: keep(3 * v[0] - 2 * v[1], v[0], 0.01)),
+    "avisc": ("b", lambda v, t: keep(2 * v[0] - v[1], v[0], 0.1)),
+    "avisc:alpha=3,beta=0.01": ("b", lambda v, t: keep(4 * v[0] - 3 * v[1], v[0], 0.01)),
     "ritual+vcd": ("+-", lambda v, t: keep(v[0] + 3 * v[1] + (v[0] - v[2]), v[0], 0.1)),
     "ritual+m3id": ("+t", lambda v, t: keep(ritual_m3id(v, t, 0.02), v[0], 0.1)),
     "ritual+m3id:decay=0.3": ("+t", lambda v, t: keep(ritual_m3id(v, t, 0.3), v[0], 0.1)),
@@ -117,7 +133,10 @@ class World:
                 model.encode_sample(secondsight.Sample(p, q, role="You are a dog."))
                 for p, q in zip(pictures, QUESTIONS, strict=True)
             ],
+            "l": original,
+            "b": original,
         }
+        self.llama = Llama(model.hf_model)
         self._slow: dict[tuple[str, int, tuple[int, ...]], np.ndarray] = {}
 
     @torch.no_grad()
@@ -137,6 +156,32 @@ class World:
             self._slow[key] = hf.lm_head(hidden).double().numpy()
         return self._slow[key]
 
+    def inside(self, view: str, sample: int, tokens: Sequence[int]) -> np.ndarray:
+        """The same for views that change something inside the model, by a Llama by hand.
+
+        Args:
+            view: ``a``, attention to the image amplified as PAI does; ``l``, SID's least attended
+                image tokens; ``b``, AvisC's blind ones.
+            sample: Which sample.
+            tokens: What is written.
+        """
+        hf, inputs = self.model.hf_model, self.views["o"][sample]
+        ids = inputs["input_ids"][0].tolist()
+        places = [place for place, token in enumerate(ids) if token == hf.config.image_token_id]
+        image, end = (places[0], places[-1] + 1), len(ids) - 1
+        embeddings = self.llama.embed(ids + list(tokens), inputs["pixel_values"])
+        llama = self.llama
+        if view == "a":
+            llama = Amplified(hf, image, end, range(llama.depth), 0.2)
+        elif view == "l":
+            llama = Pruned(hf, image, end, 1, round(0.17 * len(places)))
+        else:
+            attention = llama.run(embeddings[: end + 1]).attention
+            seen = blind(attention, end, image, 0.5, 1.0).tokens
+            embeddings = only_blind(embeddings, image, seen, 0.0)
+        logits = llama.logits(llama.run(embeddings).hidden[-1][-1])
+        return logits.double().numpy()
+
     def slow(
         self, views: str, formula: Formula, sample: int, seed: int | None
     ) -> tuple[list[int], list[np.ndarray]]:
@@ -145,7 +190,10 @@ class World:
         tokens: list[int] = []
         every = []
         for step in range(TOKENS):
-            logits = [self.logits(view, sample, tokens) for view in "o" + views]
+            logits = [
+                (self.inside if view in INSIDE else self.logits)(view, sample, tokens)
+                for view in "o" + views
+            ]
             scores = formula(logits, step)
             every.append(scores)
             if generator is None:
@@ -163,7 +211,7 @@ class World:
             **original,
             custom_generate=secondsight.decode,
             method=method,
-            views=[self.views[view] for view in views],
+            views=[self.views[view] for view in views if view != "a"],
             seeds=seeds,
             do_sample=seeds is not None,
             top_k=0,
@@ -206,7 +254,8 @@ def test_every_registered_method_is_compared() -> None:
     }
     assert ours | JUDGED == shipped
     for spec, (views, _) in METHODS.items():
-        assert len(views) == len(create(spec).views(secondsight.Sample(None, "?"))) - 1
+        others = views.replace("a", "")  # the base itself
+        assert len(others) == len(create(spec).views(secondsight.Sample(None, "?"))) - 1
 
 
 def test_the_comparison_is_worth_something(world: World) -> None:

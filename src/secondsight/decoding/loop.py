@@ -17,6 +17,7 @@ from transformers.generation import GenerateDecoderOnlyOutput
 from transformers.generation.streamers import BaseStreamer
 
 from secondsight.answer import FinishReason
+from secondsight.decoding.changes import Edits, edits_of
 from secondsight.decoding.collate import ModelInputs
 from secondsight.decoding.engine import Engine
 from secondsight.decoding.exits import exits_of
@@ -35,6 +36,7 @@ from secondsight.decoding.transformers5 import (
 from secondsight.errors import UnsupportedError
 from secondsight.methods import Method, create
 from secondsight.sample import Sample
+from secondsight.views import View, inside
 
 ViewInputs = ModelInputs | Sequence[ModelInputs]
 """The inputs of one view: of the whole batch, batch first, or of each sample."""
@@ -89,7 +91,10 @@ def decode(
     chosen, batch = create(method), len(input_ids)
     given = {key: value for key, value in model_kwargs.items() if key not in OWN_INPUTS}
     original = {"input_ids": input_ids, **given}
-    by_view = [_rows(prompts_of(view)) for view in (original, *_others(views, batch, chosen))]
+    needed = chosen.views(Sample(image=None, question=""))
+    edits = edits_of([inside(view, generator(0)) for view in needed])
+    inputs = (original, *_others(views, batch, chosen, needed))
+    by_view = [_rows(prompts_of(view), own) for view, own in zip(inputs, edits, strict=True)]
     record = Record(generation_config, input_ids.shape[1])
     engine = Engine(model, options=record.options)
     together = any(len(prompt) > 1 for view in by_view[1:] for prompt, _ in view)
@@ -217,13 +222,17 @@ class BatchSampler:
         return self._record.result(self._sequences)
 
 
-def _rows(prompts: Sequence[Prompt]) -> list[tuple[Prompt, int]]:
+def _rows(prompts: Sequence[Prompt], edits: Edits | None) -> list[tuple[Prompt, int]]:
+    for prompt in prompts:
+        prompt.edits = edits
     return [(prompt, place) for prompt in prompts for place in range(len(prompt))]
 
 
-def _others(views: Sequence[ViewInputs], batch: int, method: Method) -> list[ViewInputs]:
+def _others(
+    views: Sequence[ViewInputs], batch: int, method: Method, every: Sequence[View]
+) -> list[ViewInputs]:
     """The other views' inputs, repeated where `generate` returns several sequences per sample."""
-    needed = method.views(Sample(image=None, question=""))[1:]
+    needed = every[1:]
     if len(views) != len(needed):
         names = ", ".join(view.name for view in needed) or "none"
         raise UnsupportedError(

@@ -20,6 +20,7 @@ from transformers.utils import ModelOutput
 
 from secondsight.decoding.altered import Attended
 from secondsight.decoding.cache import RowIndex, SlotCache, Window, takes_masks
+from secondsight.decoding.changes import Changes, Edits, changing
 from secondsight.decoding.collate import TOKEN_ALIGNED, ModelInputs, join
 from secondsight.decoding.recording import RowExits, Span, taking
 from secondsight.decoding.sharing import Beginning, Prefix, PrefixCache
@@ -55,10 +56,12 @@ class Prompt:
     Attributes:
         inputs: The model inputs, batch first.
         prefix: The beginning that other prompts may share.
+        edits: What is changed inside the model while it reads them.
     """
 
     inputs: ModelInputs
     prefix: Prefix | None = None
+    edits: Edits | None = None
 
     def __len__(self) -> int:
         return len(self.inputs["input_ids"])
@@ -81,6 +84,8 @@ class Row:
         cached: The slot after the last one that the model has read; 0 when it has read nothing.
         gapped: Whether there are masked positions within its prompt.
         exits: Its early exits, if it has any.
+        base: The row of its sequence's base view; None of a base view's.
+        changes: What is changed inside the model while it is read.
     """
 
     prompt: Prompt
@@ -91,6 +96,14 @@ class Row:
     cached: int = 0
     gapped: bool = False
     exits: RowExits | None = None
+    base: Row | None = None
+    changes: Changes | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it can only be read when its base has been."""
+        late = self.prompt.edits is not None and self.prompt.edits.late is not None
+        return late and self.base is not None and self.base.unread
 
     @property
     def unread(self) -> bool:
@@ -99,16 +112,18 @@ class Row:
 
     @property
     def prefix(self) -> Prefix | None:
-        """The beginning that others may share: those that keep the same of it."""
+        """The beginning that others may share: those that change and keep the same of it."""
         shared = self.prompt.prefix
-        if shared is None or self.exits is None or not self.exits.needs.images:
+        if shared is not None and self.exits is not None and self.exits.needs.images:
+            shared = Prefix((shared.key, self.exits.needs.images), shared.length)
+        if shared is None or self.changes is None:
             return shared
-        return Prefix((shared.key, self.exits.needs.images), shared.length)
+        return self.changes.shared(shared)
 
     @property
     def split(self) -> int:
         """The slot after the beginning that others may share."""
-        return self.first + (self.prompt.prefix.length if self.prompt.prefix else 0)
+        return self.first + (self.prefix.length if self.prefix else 0)
 
     def begin(self, beginning: Beginning) -> None:
         """Note that a kept beginning was copied in."""
@@ -184,6 +199,8 @@ class Pool:
         for row in (*bases, *others):
             row.first, row.end = self.head + row.first, self.head
             self._write_prompt(row, states[row.prompt])
+        for row in (*bases, *others):
+            self._note_changes(row)
 
     def release(self, rows: Sequence[Row]) -> None:
         """Take rows out; the outermost ones take the places that are left between others."""
@@ -236,6 +253,9 @@ class Pool:
         for row in rows:  # one that was read, in a step that came to nothing, is read again
             row.cached = min(row.cached, self.head - 1)
         late = [row for row in rows if row.unread]
+        for row in late:
+            if row.changes is not None:
+                row.changes.decide()
         self._read_prefixes([row for row in late if row.prefix is not None])
         fresh = [row for row in rows if row.unread]
         written = [row for row in fresh if self._wrote_slot(row)]
@@ -364,10 +384,14 @@ class Pool:
         if mask is not None and ready and stop == offset + 1:
             # One token sees all that is no padding; transformers takes 0.5 ms to find that out.
             inputs["attention_mask"] = mask[:, None, None].bool()
+        changes, firsts = [row.changes for row in rows], [row.first - start for row in rows]
         reads = stops or [self.head] * len(rows)
         exits = [row.exits for row in rows]
         spans = _spans(rows, begins, reads, offset) if any(exits) else ()
-        with taking(self.model, exits, spans, last=stops is None) as passed:
+        with (
+            changing(self.model, changes, firsts, unread=prefill),
+            taking(self.model, exits, spans, last=stops is None) as passed,
+        ):
             output = self.model(**inputs, return_dict=True)
         self.forwards += 1
         for row, read in zip(rows, reads, strict=True):
@@ -505,6 +529,15 @@ class Pool:
         """Where the image is in the last so many ids of a prompt."""
         slot = getattr(self.model.config, "image_token_id", None)
         return prompt_layout(prompt.inputs["input_ids"][place, -length:], slot).image_positions
+
+    def _note_changes(self, row: Row) -> None:
+        """See where things are in a prompt that something is changed in."""
+        if row.prompt.edits is None:
+            return
+        ids = self._state["input_ids"][row.index, row.first : row.end]
+        layout = prompt_layout(ids, getattr(self.model.config, "image_token_id", None))
+        base = row.base.changes if row.base is not None else None
+        row.changes = Changes(row.prompt.edits, layout, base)
 
     def _write_prompt(self, row: Row, state: Mapping[str, torch.Tensor]) -> None:
         for key in (*state, *(key for key in self._state if key not in state)):

@@ -59,7 +59,7 @@ class Scoring:
         riding = [
             place
             for place, one in enumerate(sequences)
-            if len(one.rows) > 1 and schedules.rides(one, pool, sequences)
+            if len(one.rows) > 1 and not one.waits and schedules.rides(one, pool, sequences)
         ]
         rows = [one.rows[0] for one in sequences] + self._rows_beyond(riding)
         logits, output = self._read(rows, options)
@@ -197,10 +197,14 @@ class Scoring:
         )
 
     def facts(self, place: int) -> Mapping[str, Any]:
-        """What the method of a sequence whose views were read decided besides its scores."""
+        """What a sequence's method, and the changes it makes inside, decided besides its scores."""
         one = self.sequences[place]
         early = None if one.prepared.exits is None else self._early([place])
-        return one.method.facts(self.logits(place).unsqueeze(1), len(one.ids), early=early)
+        found = dict(one.method.facts(self.logits(place).unsqueeze(1), len(one.ids), early=early))
+        for row in one.rows:
+            if row.changes is not None:
+                found.update(row.changes.facts(len(one.ids)))
+        return found
 
     def scores(self, process: Process) -> torch.Tensor:
         """The final scores.

@@ -78,9 +78,17 @@ class Sequence:
 
     def start(self) -> None:
         """Make its rows, with nothing read or written yet."""
-        self.rows = tuple(Row(prompt, place) for prompt, place in self.prepared.views)
+        rows = [Row(prompt, place) for prompt, place in self.prepared.views]
+        for row in rows[1:]:
+            row.base = rows[0]
         exits = self.prepared.exits
-        self.rows[0].exits = None if exits is None else RowExits(exits.exits, exits.needs)
+        rows[0].exits = None if exits is None else RowExits(exits.exits, exits.needs)
+        self.rows = tuple(rows)
+
+    @property
+    def waits(self) -> bool:
+        """Whether a view is made of what happens when the base's prompt is read."""
+        return any(row.waits for row in self.rows)
 
     def restart(self) -> None:
         """Forget what was written: with the same seed it is written again."""

@@ -7,12 +7,14 @@ that renames one is met by a test with that name and not by wrong tokens.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import torch
+from torch import nn
 from transformers import (
     GenerationConfig,
     PreTrainedConfig,
@@ -21,6 +23,7 @@ from transformers import (
 )
 from transformers.generation import GenerationMixin
 from transformers.integrations import sdpa_attention
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import ModelOutput
 
 from secondsight.errors import UnsupportedError
@@ -110,6 +113,26 @@ def attention_through(config: PreTrainedConfig, name: str) -> Iterator[None]:
         yield
     finally:
         config._attn_implementation = before
+
+
+def attention_function(module: nn.Module, implementation: str) -> Callable[..., Any]:
+    """The function behind the name of an attention implementation, for an attention module.
+
+    ``eager`` is the one that is in the module's own file.
+
+    Raises:
+        UnsupportedError: That file has none.
+    """
+    if implementation != "eager":
+        return ALL_ATTENTION_FUNCTIONS[implementation]
+    file = sys.modules[type(module).__module__]
+    eager = getattr(file, "eager_attention_forward", None)
+    if eager is None:
+        raise UnsupportedError(
+            f"{type(module).__name__} attends in a way of its own, so its attention cannot be "
+            "edited (pai, sid, avisc)."
+        )
+    return eager
 
 
 def masks_pay(config: PreTrainedConfig, device: torch.device) -> bool:

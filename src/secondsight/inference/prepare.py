@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
+from secondsight.decoding.changes import Edits, edits_of
 from secondsight.decoding.collate import TOKEN_ALIGNED
 from secondsight.decoding.exits import exits_of
 from secondsight.decoding.rows import Prompt, constants_of
@@ -25,6 +26,7 @@ from secondsight.decoding.sharing import Prefix
 from secondsight.errors import MethodError, UserError
 from secondsight.inference.backbone import Backbone
 from secondsight.inference.ending import Ending, end_ids
+from secondsight.layout import prompt_layout
 from secondsight.methods import Method
 from secondsight.methods.returned import checked_views
 from secondsight.request import Request
@@ -123,9 +125,12 @@ def prepare(backbone: Backbone, request: Request, ask: Ask) -> PreparedRequest:
         Ending(backbone.tokenizer, ends, settings.stop, longest),
     )
     on_device = (base, *map(backbone.to_device, inputs[1:]))
+    changed = edits_of(seen)
+    for edits, one in zip(changed, inputs, strict=True):
+        _check_edits(backbone, edits, one)
     prompts = tuple(
-        (Prompt(moved, _prefix(backbone, one)), 0)
-        for moved, one in zip(on_device, inputs, strict=True)
+        (Prompt(moved, _prefix(backbone, one), edits), 0)
+        for moved, one, edits in zip(on_device, inputs, changed, strict=True)
     )
     return PreparedRequest(
         request=request,
@@ -188,6 +193,19 @@ def _generation(
         raise UserError(f"transformers refuses these settings: {error}") from error
     found: Generation = made
     return found
+
+
+def _check_edits(backbone: Backbone, edits: Edits | None, inputs: Mapping[str, Any]) -> None:
+    """See that what a view changes inside the model is there.
+
+    Raises:
+        MethodError: It is not.
+    """
+    if edits is None or edits.at_work is None:
+        return
+    config = backbone.hf_model.config
+    layout = prompt_layout(inputs["input_ids"], getattr(config, "image_token_id", None))
+    edits.at_work.check(config.get_text_config(decoder=True).num_hidden_layers, layout)
 
 
 def _prefix(backbone: Backbone, inputs: Mapping[str, Any]) -> Prefix | None:
