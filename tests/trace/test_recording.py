@@ -260,3 +260,22 @@ def test_a_folder_cannot_be_kept_to(
 ) -> None:
     with pytest.raises(secondsight.UserError, match="folder"):
         model.trace(photograph, QUESTION, keep=tmp_path)
+
+
+@pytest.mark.parametrize("method", ["vcd", "pai", "pai:gamma=1", "sid", "avisc:fill=noise"])
+def test_the_pass_over_the_answer_shows_what_was_read_token_by_token(
+    model: secondsight.Model, photograph: Image.Image, tmp_path: Path, method: str
+) -> None:
+    """Whatever a view changes inside the model: its last states give the logits of that step."""
+    path = tmp_path / "kept.safetensors"
+    trace = model.trace(photograph, QUESTION, method, keep=path, max_new_tokens=6, seed=1)
+    kept = load_file(path)
+    depth = model.hf_model.config.text_config.num_hidden_layers
+    decoder = model.hf_model.get_decoder()
+    for view in trace.views:
+        prompt = kept[f"inputs.{view.name}.input_ids"].shape[1]
+        last = torch.from_numpy(kept[f"hidden.{view.name}.{depth}"])[0, prompt - 1 :]
+        with torch.inference_mode():
+            shown = model.hf_model.lm_head(decoder.norm(last)).numpy()
+        live = kept[f"logits.{view.name}"]
+        np.testing.assert_allclose(shown, live, atol=2e-4)

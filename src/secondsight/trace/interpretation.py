@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import torch
 
+from secondsight.decoding.changes import Changes
 from secondsight.errors import UnsupportedError
 from secondsight.inference.backbone import Backbone
 from secondsight.inference.prepare import PreparedRequest
@@ -61,6 +62,7 @@ def interpret(
     prepared: PreparedRequest,
     patches: Sequence[Patches | None],
     tokens: TokenRecorder,
+    changes: Sequence[Changes | None],
     *,
     keeper: Keeper,
     attentions: bool,
@@ -74,12 +76,13 @@ def interpret(
         prepared: The request.
         patches: Where each view's patches are.
         tokens: The answer, token by token.
+        changes: What each view changed inside the model.
         keeper: Keeps tensors whole, if it is asked to.
         attentions: Whether to collect attention to the patches.
         rollout: Whether to roll it out through the layers as well.
         layers: Layers whose heads are kept in any case.
     """
-    found = _Passes(backbone, prepared, tokens, keeper)
+    found = _Passes(backbone, prepared, tokens, changes, keeper)
     for place, name in enumerate(prepared.names):
         own = patches[place]
         collector = None
@@ -102,10 +105,15 @@ class _Passes:
     """The passes over one answer."""
 
     def __init__(
-        self, backbone: Backbone, prepared: PreparedRequest, tokens: TokenRecorder, keeper: Keeper
+        self,
+        backbone: Backbone,
+        prepared: PreparedRequest,
+        tokens: TokenRecorder,
+        changes: Sequence[Changes | None],
+        keeper: Keeper,
     ) -> None:
         self._backbone, self._prepared = backbone, prepared
-        self._tokens, self._keeper = tokens, keeper
+        self._tokens, self._changes, self._keeper = tokens, changes, keeper
         self.forced = TeacherForcedPass(backbone.hf_model, tokens.ids)
         self.read = TokenReader(backbone.tokenizer)
         self.attention: list[ViewAttention] = []
@@ -120,7 +128,11 @@ class _Passes:
         if collector is None and lens is None and hidden is None:
             return
         log_probabilities = self.forced.run(
-            self._backbone.to_device(inputs), attention=collector, lens=lens, hidden=hidden
+            self._backbone.to_device(inputs),
+            changes=self._changes[place],
+            attention=collector,
+            lens=lens,
+            hidden=hidden,
         )
         if lens is not None:
             self.lens = lens.result(self.read)

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from secondsight.answer import Answer
+from secondsight.decoding.changes import Changes
 from secondsight.decoding.engine import Engine
+from secondsight.decoding.step import Step
 from secondsight.extras import require
 from secondsight.files import check_writable
 from secondsight.inference.backbone import Backbone
@@ -109,6 +111,7 @@ class _Recording:
         self.calls = CallRecorder(hf_model, steps=options.decode_steps, layers=layers)
         self.engine = Engine(hf_model)
         self.activations = PromptActivations(self.engine, self.keeper)
+        self.changes: list[Changes | None] = []
         self.seconds: dict[str, float] = {}
 
     def trace(self) -> Trace:
@@ -135,6 +138,7 @@ class _Recording:
                     prepared,
                     patches,
                     tokens,
+                    self.changes,
                     keeper=self.keeper,
                     attentions=self.options.attentions,
                     rollout=self.options.rollout,
@@ -144,8 +148,12 @@ class _Recording:
             return self._assembled(prepared, answer, tokens, found, patches)
 
     def _answer(self, prepared: PreparedRequest, tokens: TokenRecorder) -> Answer:
+        def watch(step: Step) -> None:
+            tokens(step)
+            self.changes = [row.changes for row in self.engine.running[0].rows]
+
         self.calls.next_phase()
-        ticket = Ticket(self.backbone, Runner(self.engine), prepared, observer=tokens)
+        ticket = Ticket(self.backbone, Runner(self.engine), prepared, observer=watch)
         with self.activations.watching(), self.calls.recording():
             return ticket.result()
 

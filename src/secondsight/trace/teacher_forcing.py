@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
+from secondsight.decoding.changes import Changes, changing
 from secondsight.decoding.collate import TOKEN_ALIGNED
 from secondsight.decoding.transformers5 import next_token_types
 from secondsight.trace.attention import AttentionCollector, attention_shown
@@ -46,6 +48,7 @@ class TeacherForcedPass:
         self,
         inputs: Mapping[str, Any],
         *,
+        changes: Changes | None = None,
         attention: AttentionCollector | None = None,
         lens: Lens | None = None,
         hidden: tuple[str, Keeper] | None = None,
@@ -54,6 +57,7 @@ class TeacherForcedPass:
 
         Args:
             inputs: The view's inputs, on the model's device.
+            changes: What the view changed inside the model while the answer was written.
             attention: Gets every layer's attention.
             lens: Gets every layer's hidden states.
             hidden: A name and a keeper, to keep hidden states whole.
@@ -67,6 +71,8 @@ class TeacherForcedPass:
                 stack.enter_context(self._watching_attention(attention))
             if lens is not None or hidden is not None:
                 stack.enter_context(self._watching_layers(lens, hidden))
+            own = None if changes is None else replace(changes, found={})
+            stack.enter_context(changing(self._model, [own], [0], unread=True))
             output = self._model(
                 **self._continued(inputs),
                 use_cache=False,
