@@ -26,8 +26,9 @@ QUESTIONS = (
 )
 SIZES = ((60, 40), (13, 97), (42, 42), (200, 30))
 ANY = ("regular", "m3id", "apc", "m3id:gate=0.6", "identity", "icd", "lcd", "dola", "deco")
+ANY += ("deco+m3id",)
 WITH_PICTURE = (*ANY, "ritual", "vcd", "ritual+vcd", "ritual+m3id", "ritual:beta=0.001")
-WITH_PICTURE += ("only:beta=0.001", "revisit", "revisit:layers=all,beta=0")
+WITH_PICTURE += ("vcd+icd", "ritual+pai", "only:beta=0.001", "revisit", "revisit:layers=all,beta=0")
 
 light = settings(
     max_examples=12,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from secondsight.errors import MethodError, shown
 from secondsight.methods.base import Method, parse_value
+from secondsight.methods.combination import Combination
 from secondsight.registry import Registry
 
 M = TypeVar("M", bound=type[Method])
@@ -95,11 +97,15 @@ def split(text: str) -> list[str]:
 def create(spec: str | Method) -> Method:
     """Make a method from text such as ``ritual:alpha=2,transform=hflip``.
 
+    Methods are combined by ``+``, as in ``vcd:alpha=1+icd:alpha=0.5``; a name with a ``+`` in it
+    that is registered means the method of that name.
+
     Args:
         spec: The text, or a method, which is returned as it is.
 
     Raises:
-        MethodError: Unknown method or parameter, or a value of the wrong kind or out of range.
+        MethodError: Unknown method or parameter, a value of the wrong kind or out of range, or
+            methods that cannot be combined.
     """
     if isinstance(spec, Method):
         return spec
@@ -109,6 +115,39 @@ def create(spec: str | Method) -> Method:
         )
     if len(spec) > LONGEST_SPEC:
         raise MethodError(f"A method's text has at most {LONGEST_SPEC} characters: {shown(spec)}.")
+    parts = tuple(_single(part) for part in _parts(spec.strip()))
+    return parts[0] if len(parts) == 1 else Combination(parts=parts)
+
+
+def _parts(text: str) -> list[str]:
+    """The texts of the methods that a text combines."""
+    known = sorted(METHODS.names(), key=len, reverse=True)
+    parts: list[str] = []
+    start = 0
+    while True:
+        name = _name_at(text, start, known)
+        after = start + len(name if name is not None else re.match(r"[^:+]*", text[start:])[0])  # type: ignore[index]
+        if text[after : after + 1] == ":":  # a + within a parameter's text is followed by no method
+            pluses = (found.start() for found in re.finditer(r"\+", text[after:]))
+            ends = (after + plus for plus in pluses if _name_at(text, after + plus + 1, known))
+            after = next(ends, len(text))
+        parts.append(text[start:after])
+        if after >= len(text):
+            return parts
+        start = after + 1
+
+
+def _name_at(text: str, start: int, known: list[str]) -> str | None:
+    """The longest name that a text has at a place, with blanks around it; None for none."""
+    blanks = len(text[start:]) - len(text[start:].lstrip())
+    for name in known:
+        end = start + blanks + len(name)
+        if text.startswith(name, start + blanks) and re.match(r"\s*([:+]|$)", text[end:]):
+            return text[start:end] + text[end : len(text) - len(text[end:].lstrip())]
+    return None
+
+
+def _single(spec: str) -> Method:
     name, _, rest = spec.strip().partition(":")
     method = get(name.strip())
     values: dict[str, Any] = {}
