@@ -1,10 +1,12 @@
 """Measure the server: clients at once against the same requests one by one, and other servers.
 
-    python tools/serving.py                      # secondsight serve, the bundled model
-    python tools/serving.py --transformers       # the same requests to `transformers serve` as well
+    python tools/serving.py                 # secondsight serve, the bundled model
+    python tools/serving.py --transformers  # the same requests to `transformers serve` as well
+    python tools/serving.py --shape 1b      # a model of that shape in bfloat16, random weights
 
-Every request is a caption of 64 tokens of another image. Servers run as processes of their own;
-this one sends and measures. Seconds are by the clock, CPU seconds are the server's.
+Every request is a caption of another image. Servers run as processes of their own; this one sends
+and measures. Seconds are by the clock, CPU seconds are the server's. With ``--write`` the table
+goes into docs/serving.md as well.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ import asyncio
 import base64
 import io
 import json
+import re
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -31,11 +35,37 @@ from PIL import Image
 import secondsight
 import secondsight.images
 from secondsight.checkpoints.loading import bundled_folder
+from secondsight.profiling import random_model
+from secondsight.profiling.shapes import SHAPES
 from secondsight.prompts import template
 
 QUESTION = "Describe this image in detail."
-TOKENS, REQUESTS, CLIENTS = 64, 32, (1, 8, 32)
-PORT = 8765
+CLIENTS = (1, 8, 32)
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "serving.md"
+
+
+@dataclass(frozen=True)
+class Load:
+    """How much is asked for.
+
+    Attributes:
+        tokens: The longest answer.
+        requests: How many requests the clients share, by the number of clients.
+    """
+
+    tokens: int
+    requests: dict[int, int]
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+PORT = free_port()
+LOADS = {"bundled": Load(64, {1: 32, 8: 32, 32: 32}), "1b": Load(16, {1: 4, 8: 8, 32: 32})}
 
 
 @dataclass
@@ -58,13 +88,15 @@ class Run:
         )
 
 
-def images() -> list[Image.Image]:
+def images(count: int) -> list[Image.Image]:
     """As many different images as there are requests."""
     shipped = secondsight.images.open_image(secondsight.images.demo_image())
-    return [shipped.rotate(4 * number, fillcolor="white") for number in range(REQUESTS)]
+    return [shipped.rotate(4 * number, fillcolor="white") for number in range(count)]
 
 
-def bodies(model: str, method: str | None, pictures: list[Image.Image]) -> list[dict[str, Any]]:
+def bodies(
+    model: str, method: str | None, pictures: list[Image.Image], tokens: int
+) -> list[dict[str, Any]]:
     """The requests."""
     made = []
     for picture in pictures:
@@ -78,15 +110,16 @@ def bodies(model: str, method: str | None, pictures: list[Image.Image]) -> list[
         body = {
             "model": model,
             "messages": [{"role": "user", "content": parts}],
-            "max_tokens": TOKENS,
+            "max_tokens": tokens,
             "temperature": 0,
             "stream": True,
+            "stream_options": {"include_usage": True},
         }
         made.append(body | ({"method": method} if method else {}))
     return made
 
 
-def alone(model: secondsight.Model, method: str, pictures: list[Image.Image]) -> Run:
+def alone(model: secondsight.Model, method: str, pictures: list[Image.Image], longest: int) -> Run:
     """The same requests by `model.answer`, one after the other."""
     model.answer(pictures[0], "Is it?", method, max_new_tokens=2)
     whole, tokens = [], 0
@@ -94,7 +127,7 @@ def alone(model: secondsight.Model, method: str, pictures: list[Image.Image]) ->
     for picture in pictures:
         model.prefixes.clear()
         one = time.perf_counter()
-        tokens += len(model.answer(picture, QUESTION, method, max_new_tokens=TOKENS).ids)
+        tokens += len(model.answer(picture, QUESTION, method, max_new_tokens=longest).ids)
         whole.append(time.perf_counter() - one)
     seconds, after = time.perf_counter() - start, psutil.Process().cpu_times()
     cpu = after.user + after.system - before.user - before.system
@@ -118,12 +151,12 @@ async def served(asked: list[dict[str, Any]], clients: int, process: psutil.Proc
                 async for line in response.aiter_lines():
                     if not line.startswith("data: {"):
                         continue
-                    for choice in json.loads(line[6:]).get("choices", []):
-                        if choice["delta"].get("content"):
-                            tokens += 1
-                            if not begun:
-                                first.append(time.perf_counter() - start)
-                                begun = True
+                    chunk = json.loads(line[6:])
+                    tokens += (chunk.get("usage") or {}).get("completion_tokens", 0)
+                    said = any(one["delta"].get("content") for one in chunk.get("choices", []))
+                    if said and not begun:
+                        first.append(time.perf_counter() - start)
+                        begun = True
             whole.append(time.perf_counter() - start)
 
     before, start = process.cpu_times(), time.perf_counter()
@@ -153,36 +186,67 @@ def start(command: list[str], ready: str) -> subprocess.Popen[bytes]:
 
 
 def measure_server(
-    command: list[str],
-    ready: str,
-    who: str,
-    asked: list[dict[str, Any]],
-    clients: tuple[int, ...],
-) -> None:
+    command: list[str], ready: str, who: str, asked: list[dict[str, Any]], load: Load
+) -> list[str]:
     """Measure one server; every number of clients gets a fresh one, which has seen no image."""
-    for count in clients:
+    rows = []
+    for count in CLIENTS:
         server = start(command, ready)
         try:
             process = psutil.Process(server.pid)
-            warm = {**asked[0], "max_tokens": 2}
-            asyncio.run(served([warm], 1, process))
-            print(asyncio.run(served(asked, count, process)).row(who, str(count)), flush=True)
+            asyncio.run(served([{**asked[0], "max_tokens": 2}], 1, process))
+            run = asyncio.run(served(asked[-load.requests[count] :], count, process))
+            rows.append(run.row(who, str(count)))
+            print(rows[-1], flush=True)
         finally:
             server.terminate()
             server.wait(60)
+    return rows
 
 
-def with_template(folder: Path) -> Path:
-    """The bundled checkpoint with a chat template beside it, which `transformers serve` needs."""
-    copy = Path(tempfile.mkdtemp()) / "bundled"
-    shutil.copytree(folder, copy)
+CHAT_TEMPLATE = (
+    "{% for m in messages %} USER: {% for p in m['content'] %}"
+    "{% if p['type'] != 'text' %}<image>\n{% endif %}{% endfor %}{% for p in m['content'] %}"
+    "{% if p['type'] == 'text' %}{{ p['text'] }}{% endif %}{% endfor %}{% endfor %} ASSISTANT:"
+)
+
+
+def checkpoint(shape: str, parent: Path) -> Path:
+    """A checkpoint with a chat template beside it, which `transformers serve` needs."""
+    folder = parent / shape
+    shutil.copytree(bundled_folder(), folder)
+    if shape != "bundled":
+        _random_checkpoint(shape, folder)
     system = template("llava_v1").system
-    (copy / "chat_template.jinja").write_text(
-        system + "{% for m in messages %} USER: {% for p in m['content'] %}"
-        "{% if p['type'] != 'text' %}<image>\n{% endif %}{% endfor %}{% for p in m['content'] %}"
-        "{% if p['type'] == 'text' %}{{ p['text'] }}{% endif %}{% endfor %}{% endfor %} ASSISTANT:"
-    )
-    return copy
+    (folder / "chat_template.jinja").write_text(system + CHAT_TEMPLATE)
+    return folder
+
+
+def _random_checkpoint(shape: str, folder: Path) -> None:
+    """Random weights of a shape, and the bundled tokenizer with as many words as they have."""
+    made, sizes = random_model(shape), SHAPES[shape]
+    tokenizer = made.tokenizer
+    words = made.hf_model.config.text_config.vocab_size
+    tokenizer.add_tokens([f" w{number}" for number in range(len(tokenizer), words)])
+    made.hf_model.config.image_token_id = tokenizer.convert_tokens_to_ids("<image>")
+    made.hf_model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    for name, changes in (
+        (
+            "preprocessor_config.json",
+            {"size": {"shortest_edge": sizes.image}, "crop_size": sizes.image},
+        ),
+        ("processor_config.json", {"patch_size": sizes.patch}),
+    ):
+        known = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(known | changes))
+
+
+def write(shape: str, table: str) -> None:
+    """Put a table into the document, between its marks."""
+    text = DOCS.read_text(encoding="utf-8")
+    marks = re.compile(rf"(<!-- {shape} -->\n).*?(<!-- end -->)", re.DOTALL)
+    DOCS.write_text(marks.sub(lambda found: found[1] + table + found[2], text), encoding="utf-8")
 
 
 def main() -> None:
@@ -190,26 +254,36 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--transformers", action="store_true")
     arguments.add_argument("--methods", default="regular,ritual")
+    arguments.add_argument("--shape", default="bundled", choices=LOADS)
+    arguments.add_argument("--write", action="store_true")
     chosen = arguments.parse_args()
-    pictures = images()
-    print(
-        "| server | clients | requests/s | tokens/s | first token ms | whole ms | CPU s/request |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    model = secondsight.load()
-    for method in chosen.methods.split(","):
-        print(alone(model, method, pictures).row(f"`model.answer`, {method}", "none"), flush=True)
-    del model
-    own = [sys.executable, "-m", "secondsight", "serve", "--port", str(PORT), "--batch-size", "32"]
-    for method in chosen.methods.split(","):
-        asked = bodies("bundled", method, pictures)
-        measure_server(own, "/ready", f"secondsight, {method}", asked, CLIENTS)
-    if chosen.transformers:
-        folder = str(with_template(bundled_folder()))
-        command = [str(Path(sys.executable).parent / "transformers"), "serve", folder]
-        command += ["--port", str(PORT)]
-        asked = bodies(folder, None, pictures)
-        measure_server(command, "/health", "`transformers serve`, regular", asked, CLIENTS[:2])
+    load = LOADS[chosen.shape]
+    pictures = images(max(load.requests.values()))
+    rows = [
+        "| server | clients | requests/s | tokens/s | first token ms | whole ms | CPU s/request |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    methods = chosen.methods.split(",")
+    with tempfile.TemporaryDirectory() as parent:
+        folder = checkpoint(chosen.shape, Path(parent))
+        model = secondsight.load(folder)
+        for method in methods:
+            run = alone(model, method, pictures[-load.requests[1] :], load.tokens)
+            rows.append(run.row(f"`model.answer`, {method}", "none"))
+            print(rows[-1], flush=True)
+        del model
+        own = [sys.executable, "-m", "secondsight", "serve", "-m", str(folder)]
+        own += ["--port", str(PORT), "--batch-size", "32", "--served-name", "measured"]
+        for method in methods:
+            asked = bodies("measured", method, pictures, load.tokens)
+            rows += measure_server(own, "/ready", f"secondsight, {method}", asked, load)
+        if chosen.transformers:
+            other = [str(Path(sys.executable).parent / "transformers"), "serve", str(folder)]
+            other += ["--port", str(PORT)]
+            asked = bodies(str(folder), None, pictures, load.tokens)
+            rows += measure_server(other, "/health", "`transformers serve`, regular", asked, load)
+    if chosen.write:
+        write(chosen.shape, "\n".join([*rows, ""]))
 
 
 if __name__ == "__main__":

@@ -30,6 +30,10 @@ class UnsupportedError(UserError):
     """A combination of settings that is refused by name rather than ignored."""
 
 
+class ExhaustedError(UserError):
+    """A request that the device's memory does not hold even on its own."""
+
+
 class Remark(UserWarning):
     """What a user should know of a result, though nothing failed; the command line shows it."""
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -54,6 +56,18 @@ def test_serve_and_stop(tiny_llava: Path) -> None:
         server.wait()
 
 
+@pytest.fixture
+def logs_as_before() -> Iterator[None]:
+    """What the command sets up for its log, in this process, is taken back."""
+    loggers = [logging.getLogger(name) for name in ("secondsight.server", "uvicorn.error")]
+    before = [(one, list(one.handlers), one.level, one.propagate) for one in loggers]
+    yield
+    for one, handlers, level, propagate in before:
+        one.handlers[:], one.propagate = handlers, propagate
+        one.setLevel(level)
+
+
+@pytest.mark.usefixtures("logs_as_before")
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import socket
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -168,6 +171,87 @@ def test_evidence_says_what_the_answers_own_says(
         assert theirs["plausible"] == mine.plausible
         assert theirs["regular"]["id"] == mine.regular_id
         assert theirs["changed"] == mine.changed
+
+
+@contextmanager
+def before_each_pass(model: secondsight.Model, act: Callable[[int], None]) -> Iterator[None]:
+    """Does something before every pass of the model; it is told how many rows are read."""
+
+    def hook(module: Any, args: Any, kwargs: Any) -> None:
+        act(len(kwargs["input_ids"]))
+
+    handle = model.hf_model.register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def test_one_that_memory_does_not_hold_ends_alone(
+    live: Live, model: secondsight.Model, picture: Callable[..., Image.Image]
+) -> None:
+    """Three rows do not fit: who needs three fails, all others are answered as ever."""
+
+    def crowded(rows: int) -> None:
+        if rows > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    async def all_of_them() -> list[httpx.Response]:
+        async with httpx.AsyncClient(base_url=live.url, timeout=60, trust_env=False) as client:
+            small = [body_of(picture(n), "What?", method="vcd", max_tokens=5) for n in range(5)]
+            large = body_of(picture(1), "What?", method="ritual+vcd", logprobs=True, max_tokens=5)
+            asked = [*small[:3], large, *small[3:]]
+            sent = (client.post("/v1/chat/completions", json=body) for body in asked)
+            return list(await asyncio.gather(*sent))
+
+    with before_each_pass(model, crowded):
+        answered = asyncio.run(all_of_them())
+    failed = answered.pop(3)
+    assert failed.status_code == 503
+    assert failed.json()["error"]["code"] == "out_of_memory"
+    assert failed.headers["x-should-retry"] == "false"
+    for number, response in enumerate(answered):
+        alone = model.answer(picture(number), "What?", "vcd", max_new_tokens=5)
+        assert text_of(response) == alone.text
+    # The engine had cut down how much it writes at once; it tries more again, little by little.
+    engine = model.runner.engine
+    assert engine.most is not None
+    before = engine.most
+    assert before < 4
+    for _ in range(8):
+        assert live.ask(max_tokens=1).status_code == 200
+    assert engine.most == before + 1
+    engine.most = 4
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_who_goes_away_stops_the_engine_within_two_tokens(
+    live: Live, model: secondsight.Model, stream: bool
+) -> None:
+    passes = [0]
+
+    def slowly(rows: int) -> None:
+        passes[0] += 1
+        time.sleep(0.05)
+
+    data = json.dumps(body_of(None, "What is it?", max_tokens=400, stream=stream)).encode()
+    head = (
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+    )
+    with before_each_pass(model, slowly):
+        place = ("127.0.0.1", int(live.url.rpartition(":")[2]))
+        with socket.create_connection(place) as connection:
+            connection.sendall(head.encode() + data)
+            if stream:
+                assert connection.recv(10) == b"HTTP/1.1 2"
+            while passes[0] < 4:
+                time.sleep(0.005)
+        left = passes[0]
+        while live.service.line.expected:
+            time.sleep(0.005)
+        assert passes[0] <= left + 2
+    assert live.backend.load().running == 0
 
 
 def test_what_the_model_refuses_is_the_clients_fault(live: Live) -> None:

@@ -52,7 +52,7 @@ def test_the_line(serve: Serve) -> None:
         backend.hold.set()
         assert [one.result().status_code for one in let_in] == [200] * 4
     assert backend.most <= 2
-    assert live.service.line.expected == live.service.line.running == 0
+    soon(lambda: live.service.line.expected == live.service.line.running == 0)
 
 
 def test_several_answers_need_as_many_places(serve: Serve) -> None:

@@ -25,7 +25,7 @@ from secondsight.decoding.scoring import Scoring
 from secondsight.decoding.sequence import Prepared, Sequence, Update
 from secondsight.decoding.sharing import PrefixCache
 from secondsight.decoding.step import Observer, Step
-from secondsight.errors import UserError
+from secondsight.errors import ExhaustedError
 
 
 class Engine:
@@ -265,8 +265,8 @@ class Engine:
             self.waiting.appendleft(sequence)
 
 
-def _exhausted() -> UserError:
-    return UserError(
+def _exhausted() -> ExhaustedError:
+    return ExhaustedError(
         "There is not enough memory to answer a single question: use a smaller model, a smaller "
         "dtype, or fewer max_new_tokens."
     )

@@ -18,6 +18,9 @@ from secondsight.server.scores import Scores, TokenTexts, scores_of
 _JOINS: Final = 2
 """Answers that begin at one step while others run: reading a prompt holds those up."""
 
+_REGAIN: Final = 8
+"""Answers that end before the engine tries one more at once, after memory ran out."""
+
 
 class EngineBackend:
     """Answers by a model's own engine, which a thread of its own runs.
@@ -31,6 +34,7 @@ class EngineBackend:
         self._model = model
         self._engine = model.runner.engine
         self._engine.most, self._engine.joins = batch_size, _JOINS
+        self._batch_size, self._ended = batch_size, 0
         self._texts = TokenTexts(model.tokenizer)
         self._open = True
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -57,7 +61,15 @@ class EngineBackend:
             observer=listening.observe if listening.watching else None,
         )
         ticket.add_done_callback(listening.end)
+        ticket.add_done_callback(self._regain)
         return ticket.cancel
+
+    def _regain(self, ticket: Ticket) -> None:
+        """Write one more at once, now and then, after memory ran out and the engine cut down."""
+        self._ended += 1
+        most = self._engine.most
+        if most is not None and most < self._batch_size and self._ended % _REGAIN == 0:
+            self._engine.most = most + 1
 
     def trace(self, generation: Generation, layers: str, *, attentions: bool, wanted: str) -> str:
         """See `Backend.trace`."""

@@ -7,7 +7,14 @@ from typing import Any, Final
 
 from starlette.responses import JSONResponse
 
-from secondsight.errors import ImageError, MethodError, QuestionError, UnsupportedError, UserError
+from secondsight.errors import (
+    ExhaustedError,
+    ImageError,
+    MethodError,
+    QuestionError,
+    UnsupportedError,
+    UserError,
+)
 
 _KINDS: Final = {
     400: "invalid_request_error",
@@ -102,16 +109,18 @@ def from_failure(error: BaseException, request_id: str) -> ApiError:
     """Anything that ended a request, as what its client is told."""
     if isinstance(error, ApiError):
         return error
-    if isinstance(error, UserError):
-        return from_user_error(error)
     again = {"x-should-retry": "false"}
-    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+    if type(error).__name__ == "OutOfMemoryError" or isinstance(
+        error, MemoryError | ExhaustedError
+    ):
         return ApiError(
             503,
             "The device's memory does not hold this request. Ask for fewer images or tokens.",
             code="out_of_memory",
             headers=again,
         )
+    if isinstance(error, UserError):
+        return from_user_error(error)
     return ApiError(
         500,
         f"The server failed at this request; its log has the reason under {request_id}.",
