@@ -12,6 +12,7 @@ import torch
 from jinja2 import TemplateError
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase, ProcessorMixin
 
+from secondsight.checkpoints.damage import in_a_line
 from secondsight.errors import UnsupportedError
 from secondsight.sample import Sample
 
@@ -108,7 +109,7 @@ class ChatEncoder:
             )
             raise UnsupportedError(
                 f"The processor of this {self.family} model does not take the question {shown}: "
-                f"{error}"
+                f"{in_a_line(error)}"
             ) from error
         return inputs
 

@@ -28,7 +28,7 @@ from secondsight.checkpoints.conversion_plan import (
     plan_hugging_face,
     plan_original,
 )
-from secondsight.checkpoints.damage import damaged_as_errors
+from secondsight.checkpoints.damage import damaged_as_errors, in_a_line
 from secondsight.checkpoints.hub import Checkpoint, find, read_config
 from secondsight.checkpoints.json_files import read_json
 from secondsight.checkpoints.original import llava_config, refuse_other_models
@@ -187,7 +187,7 @@ def _write(path: Path, members: Iterable[Move]) -> None:
                 if not _same_bits(file.get_tensor(name), tensor):
                     raise CheckpointError(f"{name!r} did not survive being written to {path}.")
     except SafetensorError as error:
-        raise CheckpointError(f"{str(path)!r} cannot be read back: {error}") from error
+        raise CheckpointError(f"{str(path)!r} cannot be read back: {in_a_line(error)}") from error
     os.replace(partial, path)  # noqa: PTH105
 
 

@@ -29,10 +29,12 @@ def damaged_as_errors(name: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # the device's fault, said elsewhere
+            raise
         raise CheckpointError(f"{name!r} cannot be loaded: {in_a_line(error)}") from error
 
 
-def in_a_line(error: Exception) -> str:
+def in_a_line(error: BaseException) -> str:
     """What an error says, on one line, without the addresses of a C++ library's frames."""
     text = " ".join(str(error).partition("Exception raised from")[0].split())
     if isinstance(error, KeyError) or not text:

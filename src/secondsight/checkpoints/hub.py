@@ -16,6 +16,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from secondsight.checkpoints.damage import in_a_line
 from secondsight.checkpoints.json_files import read_json
 from secondsight.checkpoints.weights import weight_files
 from secondsight.errors import CheckpointError
@@ -106,7 +107,8 @@ def find(
         ) from error
     except OSError as error:
         raise CheckpointError(
-            f"{name!r} cannot be fetched into the cache {constants.HF_HUB_CACHE}: {error}"
+            f"{name!r} cannot be fetched into the cache {constants.HF_HUB_CACHE}: "
+            f"{in_a_line(error)}"
         ) from error
     return Checkpoint(Path(folder), name, Path(folder).name)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -21,18 +19,13 @@ from transformers import (
 )
 
 from secondsight.checkpoints.chat import ChatEncoder
+from secondsight.checkpoints.damage import damaged_as_errors, in_a_line
 from secondsight.checkpoints.families import FAMILIES, REFUSED
 from secondsight.checkpoints.hub import Checkpoint, present_weights
 from secondsight.checkpoints.kinds import refuse_other_kinds
 from secondsight.checkpoints.memory import check_fits, measure
 from secondsight.checkpoints.placement import Placement
 from secondsight.errors import CheckpointError, UnsupportedError
-
-_UNREADABLE = (
-    *(OSError, RuntimeError, ValueError, ImportError, SafetensorError, EOFError),
-    *(TypeError, AttributeError, AssertionError, KeyError),
-)
-"""What transformers raises for a checkpoint that it cannot read, its config.json included."""
 
 
 def stored_dtype(config: Mapping[str, Any]) -> torch.dtype:
@@ -70,7 +63,7 @@ def load_weights(
     stored = stored_dtype(config)
     check_fits(checkpoint.name, measure(files, stored).weights, stored, placement)
     folder = checkpoint.folder
-    try:
+    with damaged_as_errors(checkpoint.name):
         model, report = model_class.from_pretrained(
             folder,
             output_loading_info=True,
@@ -80,8 +73,6 @@ def load_weights(
             trust_remote_code=trust_remote_code,
             **placement.for_transformers(stored),
         )
-    except (*_UNREADABLE, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{checkpoint.name!r} cannot be loaded: {error}") from error
     _check_report(report, folder, strict)
     model = model if placement.spread else model.to(placement.device)
     loaded: PreTrainedModel = model.eval()
@@ -146,10 +137,8 @@ def load_by_processor(
         )
     # Said outright: left out, transformers would ask on the terminal.
     code = {"trust_remote_code": trust_remote_code}
-    try:
+    with damaged_as_errors(checkpoint.name):
         parsed = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, **code)
-    except _UNREADABLE as error:
-        raise CheckpointError(f"{checkpoint.name!r} cannot be loaded: {error}") from error
     encoder = encoder or ChatEncoder
     model_class = encoder.model_class or AutoModelForImageTextToText
     _refuse_other_loops(checkpoint, parsed, model_class)
@@ -206,13 +195,13 @@ def _processor(checkpoint: Checkpoint, code: Mapping[str, bool]) -> ProcessorMix
             )
     except ImportError as error:
         raise CheckpointError(
-            f"The processor of {checkpoint.name!r} needs another package: {error}"
+            f"The processor of {checkpoint.name!r} needs another package: {in_a_line(error)}"
         ) from error
     except (OSError, ValueError, TypeError, RuntimeError, AttributeError, KeyError) as error:
         if isinstance(error, CheckpointError):
             raise
         where = "" if checkpoint.revision is None else f" {checkpoint.fetch}"
         raise CheckpointError(
-            f"{checkpoint.name!r} has no processor that can be read: {error}{where}"
+            f"{checkpoint.name!r} has no processor that can be read: {in_a_line(error)}{where}"
         ) from error
     return processor

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from secondsight.checkpoints.damage import in_a_line
 from secondsight.errors import CheckpointError
 
 LIMIT: Final = 2**26
@@ -32,7 +33,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except CheckpointError:
         raise
     except (ValueError, OSError) as error:  # no UTF-8, no JSON, or a number of 5000 digits
-        raise CheckpointError(f"{str(path)!r} cannot be read: {error}") from error
+        raise CheckpointError(f"{str(path)!r} cannot be read: {in_a_line(error)}") from error
     except RecursionError:
         raise CheckpointError(f"{str(path)!r} cannot be read: it is nested too deeply.") from None
     if not isinstance(content, dict):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from PIL import Image
 from transformers import (
     LlamaTokenizer,
     LlavaForConditionalGeneration,
@@ -17,6 +18,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from secondsight.checkpoints.damage import damaged_as_errors, in_a_line
 from secondsight.checkpoints.hub import Checkpoint, find, read_config
 from secondsight.checkpoints.hugging import load_by_processor, load_weights
 from secondsight.checkpoints.identity import identity
@@ -32,9 +34,13 @@ from secondsight.errors import CheckpointError, UnsupportedError
 from secondsight.inference.encoder import Encoder
 from secondsight.inference.model import Model
 from secondsight.presets import Preset, preset
+from secondsight.request import Request
+from secondsight.sample import Sample
 
 BUNDLED: Final = "bundled"
 """The name of the model that ships with the package."""
+
+_MOST_LAYERS: Final = 10_000
 
 _presets = preset  # `load` has an argument of that name
 
@@ -103,12 +109,32 @@ def load(
     base = None
     if model_base is not None:
         base = find(model_base, local_files_only=local_files_only, code=trust_remote_code)
+    with damaged_as_errors(checkpoint.name):
+        loaded = _loaded(
+            checkpoint, base, where, protocol, vision_tower, local_files_only, trust_remote_code
+        )
+        # Meets what is odd in the settings of a processor or of `generate`, without a pass.
+        loaded.prepare(Request(Sample(Image.new("RGB", (64, 48)), "What is it?")))
+    return loaded
+
+
+def _loaded(
+    checkpoint: Checkpoint,
+    base: Checkpoint | None,
+    where: Placement,
+    protocol: Preset,
+    vision_tower: str | Path | None,
+    local_files_only: bool,
+    trust_remote_code: bool,
+) -> Model:
+    """The model in a checkpoint's folder, and what is beside it."""
     adapter: Path | None = None
     source = checkpoint
     folders = [one.folder for one in (checkpoint, base) if one is not None]
     if (checkpoint.folder / ADAPTER).is_file() and not _is_original_folder(checkpoint.folder):
         adapter, source = checkpoint.folder, _base_of(checkpoint, base)
     config = read_config(source)
+    _refuse_endless(config, source.name)
     if not is_original(config):
         _refuse_unused(checkpoint, adapter, vision_tower, base)
     encoder: Encoder
@@ -152,6 +178,16 @@ def load(
 def bundled_folder() -> Path:
     """The folder of the model that ships with the package."""
     return Path(str(resources.files("secondsight.checkpoints") / "bundled"))
+
+
+def _refuse_endless(config: Mapping[str, Any], name: str) -> None:
+    """Refuse numbers of layers that would be made one by one for hours."""
+    for part in (config, *(one for one in config.values() if isinstance(one, dict))):
+        for key in ("num_hidden_layers", "num_layers", "n_layer", "depth"):
+            if isinstance(count := part.get(key), int) and count > _MOST_LAYERS:
+                raise CheckpointError(
+                    f"The config.json of {name!r} says {key}={count:,}, which no model has."
+                )
 
 
 def _is_original_folder(folder: Path) -> bool:
@@ -245,7 +281,7 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(
             f"{str(folder)!r} has no tokenizer that can be read (tokenizer.model or "
-            f"tokenizer.json): {error}"
+            f"tokenizer.json): {in_a_line(error)}"
         ) from error
     return tokenizer
 

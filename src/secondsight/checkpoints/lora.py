@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import LlamaForCausalLM, LlavaForConditionalGeneration, PreTrainedModel
 
+from secondsight.checkpoints.damage import in_a_line
 from secondsight.errors import CheckpointError
 from secondsight.extras import needed
 
@@ -31,7 +32,7 @@ def merge(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
         adapted: Any = PeftModel.from_pretrained(model, str(folder))
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"The adapter {str(folder)!r} cannot be merged into its base: {error}"
+            f"The adapter {str(folder)!r} cannot be merged into its base: {in_a_line(error)}"
         ) from error
     lost = wanted - {_plain(name) for name in get_peft_model_state_dict(adapted)}
     if lost:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import torch
 
+from secondsight.checkpoints.damage import in_a_line
 from secondsight.errors import UnsupportedError, UserError, nearest
 from secondsight.extras import require
 
@@ -122,7 +123,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"The device {name!r} cannot be used here: {error}") from None
+        raise UserError(f"The device {name!r} cannot be used here: {in_a_line(error)}") from None
     return device
 
 

@@ -11,6 +11,7 @@ from typing import Final
 import torch
 from safetensors import SafetensorError, safe_open
 
+from secondsight.checkpoints.damage import in_a_line
 from secondsight.checkpoints.weights import weight_files
 from secondsight.errors import CheckpointError
 
@@ -65,7 +66,7 @@ def tensors_in(shard: Path) -> Tensors:
         else:
             yield from _unpickle(shard).items()
     except (SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise CheckpointError(f"{str(shard)!r} cannot be read: {error}") from error
+        raise CheckpointError(f"{str(shard)!r} cannot be read: {in_a_line(error)}") from error
 
 
 def tensors_with_base(folder: Path, base: Path) -> Tensors:
@@ -133,7 +134,7 @@ def _unpickle(shard: Path) -> dict[str, torch.Tensor]:
         except RuntimeError:  # written by an old torch, in a format that cannot be mapped
             content = torch.load(shard, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged pickles raise anything: KeyError, IndexError, ...
-        raise CheckpointError(f"{str(shard)!r} cannot be read: {error}") from error
+        raise CheckpointError(f"{str(shard)!r} cannot be read: {in_a_line(error)}") from error
     named = isinstance(content, dict) and all(
         isinstance(value, torch.Tensor) for value in content.values()
     )

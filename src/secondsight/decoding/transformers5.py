@@ -26,7 +26,7 @@ from transformers.integrations import sdpa_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import ModelOutput
 
-from secondsight.errors import UnsupportedError
+from secondsight.errors import CheckpointError, UnsupportedError, shown
 
 CACHE: Final = (
     "cache"
@@ -92,11 +92,20 @@ def encode_images(model: PreTrainedModel, inputs: Mapping[str, Any]) -> dict[str
 
     `generate` does so for the prompt that it is given (``mm_encoder_outputs``), and all rows of
     one pass must come in the same form.
+
+    Raises:
+        CheckpointError: The model cannot make anything of what its processor made.
     """
     supports = getattr(model, "_supports_mm_encoder_outputs", None)
     if supports is None or not supports() or inputs.get("mm_encoder_outputs"):
         return dict(inputs)
-    return dict(model._prepare_multimodal_encoder_kwargs_for_generation(dict(inputs)))
+    try:
+        return dict(model._prepare_multimodal_encoder_kwargs_for_generation(dict(inputs)))
+    except (IndexError, OverflowError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"The model cannot encode the image: {shown(str(error), 300)}. The settings of its "
+            "processor and its weights do not belong together."
+        ) from error
 
 
 def attention_implementation(config: PreTrainedConfig) -> str | None:
