@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import torch
 
@@ -68,6 +69,16 @@ class PromptLayout:
     def image_tokens(self) -> int:
         """How many image tokens there are."""
         return sum(len(run) for run in self.image)
+
+
+def image_slot(config: Any) -> int | None:
+    """The id that stands for one image token in a model's prompts; None in a model that has none.
+
+    Args:
+        config: The model's configuration.
+    """
+    slot: int | None = getattr(config, "image_token_id", None)
+    return slot
 
 
 def prompt_layout(input_ids: torch.Tensor, image_token_id: int | None) -> PromptLayout:

@@ -17,6 +17,7 @@ from secondsight.decoding.beside import language_model, read_beside
 from secondsight.decoding.recording import Exits, Passed, Place, RowExits, needs_of
 from secondsight.decoding.stack import Stack, device_of, stack_of
 from secondsight.errors import ImageError
+from secondsight.layout import image_slot
 from secondsight.methods.base import Method
 from secondsight.methods.exits import (
     Altered,
@@ -51,7 +52,7 @@ def exits_of(model: PreTrainedModel, method: Method, input_ids: torch.Tensor) ->
         if isinstance(one, LanguageExit):
             language_model(model, one.model)
     if any(isinstance(one, ImageExit | AlteredExit) for one in exits):
-        slot = getattr(model.config, "image_token_id", None)
+        slot = image_slot(model.config)
         if slot is None or not bool((input_ids == slot).any()):
             raise ImageError(f"{method.name} looks at the image, and none was given.")
     return Exits(exits, needs_of(exits, stack.depth)) if exits else None

@@ -32,7 +32,7 @@ from secondsight.decoding.transformers5 import (
     next_token_types,
     prompt_positions,
 )
-from secondsight.layout import prompt_layout
+from secondsight.layout import image_slot, prompt_layout
 
 _STATE: Final = (*TOKEN_ALIGNED, "position_ids")
 """Inputs with one value per token, which the pool keeps for its rows."""
@@ -338,7 +338,7 @@ class Pool:
 
     def _wrote_slot(self, row: Row) -> bool:
         """Whether an answer holds the id of an image slot, which a prompt's pass would fill."""
-        slot = getattr(self.model.config, "image_token_id", None)
+        slot = image_slot(self.model.config)
         if slot is None or self.head == row.end:
             return False
         return bool((self._state["input_ids"][row.index, row.end : self.head] == slot).any())
@@ -527,7 +527,7 @@ class Pool:
 
     def _image_positions(self, prompt: Prompt, place: int, length: int) -> torch.Tensor:
         """Where the image is in the last so many ids of a prompt."""
-        slot = getattr(self.model.config, "image_token_id", None)
+        slot = image_slot(self.model.config)
         return prompt_layout(prompt.inputs["input_ids"][place, -length:], slot).image_positions
 
     def _note_changes(self, row: Row) -> None:
@@ -535,7 +535,7 @@ class Pool:
         if row.prompt.edits is None:
             return
         ids = self._state["input_ids"][row.index, row.first : row.end]
-        layout = prompt_layout(ids, getattr(self.model.config, "image_token_id", None))
+        layout = prompt_layout(ids, image_slot(self.model.config))
         base = row.base.changes if row.base is not None else None
         row.changes = Changes(row.prompt.edits, layout, base)
 

@@ -12,7 +12,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from secondsight.errors import QuestionError
 from secondsight.inference.encoder import Encoder
-from secondsight.layout import PromptLayout, prompt_layout
+from secondsight.layout import PromptLayout, image_slot, prompt_layout
 from secondsight.presets import Preset
 from secondsight.sample import Sample
 
@@ -64,7 +64,7 @@ class Backbone:
 
     def layout(self, inputs: Mapping[str, Any]) -> PromptLayout:
         """Say where the image is in a prompt, given its inputs as `encode` returns them."""
-        slot = getattr(self.hf_model.config, "image_token_id", None)
+        slot = image_slot(self.hf_model.config)
         return prompt_layout(inputs["input_ids"], slot)
 
     def to_device(self, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from secondsight.decoding.sharing import Prefix
 from secondsight.errors import MethodError, UserError
 from secondsight.inference.backbone import Backbone
 from secondsight.inference.ending import Ending, end_ids
-from secondsight.layout import prompt_layout
+from secondsight.layout import image_slot, prompt_layout
 from secondsight.methods import Method
 from secondsight.methods.returned import checked_views
 from secondsight.request import Request
@@ -204,7 +204,7 @@ def _check_edits(backbone: Backbone, edits: Edits | None, inputs: Mapping[str, A
     if edits is None or edits.at_work is None:
         return
     config = backbone.hf_model.config
-    layout = prompt_layout(inputs["input_ids"], getattr(config, "image_token_id", None))
+    layout = prompt_layout(inputs["input_ids"], image_slot(config))
     edits.at_work.check(config.get_text_config(decoder=True).num_hidden_layers, layout)
 
 
