@@ -16,7 +16,7 @@ from secondsight.errors import UnsupportedError
 EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "eval": ("inflect", "jsonschema", "matplotlib", "scipy", "statsmodels"),
     "trace": ("inflect",),
-    "serve": ("fastapi", "uvicorn", "prometheus_client", "python_multipart"),
+    "serve": ("fastapi", "inflect", "uvicorn", "prometheus_client", "python_multipart"),
     "ray": ("ray",),
     "agla": ("scipy",),
     "nouns": ("spacy",),

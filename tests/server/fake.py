@@ -95,14 +95,20 @@ class FakeBackend:
     Args:
         pause: Seconds that a step takes.
         fail: Raises for answers that are to fail while they are written.
+        facts: What is said of every answer besides.
     """
 
     context_length = 512
 
     def __init__(
-        self, *, pause: float = 0.0, fail: Callable[[Generation], None] | None = None
+        self,
+        *,
+        pause: float = 0.0,
+        fail: Callable[[Generation], None] | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         self.pause = pause
+        self.said = facts or {}
         self.fail = fail
         self.steps = 0
         self.most = 0
@@ -195,7 +201,7 @@ class FakeBackend:
         provenance = {"model": "/secret/folder/of/the/model", "seed": generation.settings.seed}
         answer = Answer(text, tuple(ids), reason, {"generate": 0.0}, provenance)
         images = IMAGE_TOKENS * len(generation.sample.images)
-        return Ended(answer, PROMPT_TOKENS + images, images)
+        return Ended(answer, PROMPT_TOKENS + images, images, facts=self.said)
 
     def trace(self, generation: Generation, layers: str, *, attentions: bool, wanted: str) -> str:
         if wanted != "attention":

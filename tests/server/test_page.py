@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -193,6 +194,54 @@ def test_a_link_names_the_image_that_it_needs(browser: Any, live: Live, tmp_path
     assert "another image" not in hint.inner_text()
     for one in (visit, again):
         one.page.close()
+
+
+def test_a_scene_whose_truth_is_known(browser: Any, live: Live) -> None:
+    """What an answer makes up is marked and counted; the next scene is a press away."""
+    there = live.http.get("/v1/secondsight/scenes/5").json()["objects"][0]["name"]
+    absent = next(one for one in ("zebra", "toaster") if one != there)
+    question = f"one {absent} and one {there}"
+    visit = Visit(browser, live, f"/#q={quote(question)}&m=regular&img=scene-5")
+    page = visit.page
+    page.locator("#images img").wait_for()
+    assert page.locator("#ideas button").count() > 3
+    page.click("#send")
+    page.locator(".next").wait_for()
+    answer = visit.answer("regular")
+    assert answer.locator(".invented").all_inner_texts() == [absent]
+    assert "1 of 2 objects made up" in answer.locator("header").inner_text()
+    truth = page.locator(".truth")
+    assert not truth.evaluate("one => one.open")
+    truth.locator("summary").click()
+    assert there in truth.inner_text()
+    assert page.url.endswith("img=scene-5")
+    page.click("#new")
+    page.click("#scene")
+    page.locator("#images img").wait_for()
+    page.locator("#ideas button").nth(1).click()
+    page.click("#send")  # a question with a known answer, which this engine never gives
+    page.locator(".next").wait_for()
+    assert "wrong" in visit.answer("regular").locator("header").inner_text()
+    page.click(".next")
+    page.locator("#totals", has_text="0 of 2").wait_for()
+    assert "1 of 2" in page.locator("#totals").inner_text()
+    assert page.locator(".turn").count() == 1
+    assert visit.complaints == visit.foreign == []
+    page.close()
+
+
+def test_doubtful_words_are_marked(browser: Any) -> None:
+    doubts = [{"start": 24, "end": 29, "name": "dog", "probability": 0.8}]
+    with serving() as start:
+        visit = Visit(browser, start(FakeBackend(facts={"doubts": doubts})))
+        visit.ask("\U0001f436 a dog is there")  # an emoji is one character, and two to a browser
+        visit.finished()
+        answer = visit.answer("regular")
+        text = answer.locator(".text").inner_text()
+        assert text[24:29] == "a dog"
+        assert answer.locator(".doubtful").all_inner_texts() == ["a", "dog"]
+        assert "80.0%" in answer.locator(".doubtful").first.get_attribute("title")
+        visit.page.close()
 
 
 def test_stop(browser: Any) -> None:

@@ -141,6 +141,28 @@ def test_a_trace(live: Live) -> None:
     assert "attachment" in page.headers["content-disposition"]
 
 
+def test_scenes_and_what_is_in_them(live: Live) -> None:
+    scene = live.http.get("/v1/secondsight/scenes/4").json()
+    assert scene == live.http.get("/v1/secondsight/scenes/4").json()
+    answer = live.http.post(
+        "/v1/chat/completions", json={"model": "tiny", "messages": with_image(scene["image"])}
+    )
+    assert "images1" in answer.text
+    assert {one["answer"] for one in scene["questions"]} == {"yes", "no"}
+    names = [one["name"] for one in scene["objects"]]
+    texts = [f"A {names[0]}.", "Two puppies\U0001f436 and a zebra.", ""]
+    path = "/v1/secondsight/scenes/4/mentions"
+    found = live.http.post(path, json={"texts": texts}).json()["texts"]
+    assert [(one["name"], one["there"]) for one in found[0]] == [(names[0], True)]
+    assert [one["name"] for one in found[1]] == ["dog", "zebra"]
+    assert [texts[1][one["start"] : one["end"]] for one in found[1]] == ["puppies", "zebra"]
+    assert found[2] == []
+    for index, status in (("-1", 404), ("1000", 404), ("9" * 50, 404), ("x", 400), ("1.5", 400)):
+        assert live.http.get(f"/v1/secondsight/scenes/{index}").status_code == status
+    for texts in ([1], ["x"] * 33, "x", None):
+        assert live.http.post(path, json={"texts": texts}).status_code == 400
+
+
 def test_the_models(live: Live) -> None:
     listed = live.http.get("/v1/models").json()
     names = [model["id"] for model in listed["data"]]

@@ -15,12 +15,14 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 
 from secondsight import __version__
-from secondsight.server import assets, names, openapi
-from secondsight.server.completions import Completions
+from secondsight.errors import UserError
+from secondsight.server import assets, names, openapi, scenes
+from secondsight.server.completions import Completions, read
 from secondsight.server.config import ServerConfig
 from secondsight.server.facts import server_facts
 from secondsight.server.metrics import Metrics
-from secondsight.server.problems import ApiError, bad_request
+from secondsight.server.problems import ApiError, bad_request, from_user_error
+from secondsight.server.schemas import MentionsRequest
 from secondsight.server.security import BodyLimit, Guard
 from secondsight.server.service import Service
 from secondsight.server.tracing import Tracing
@@ -85,6 +87,16 @@ def create_app(service: Service, *, startup: Callable[[], None] | None = None) -
     async def server() -> Response:
         return JSONResponse(server_facts(service))
 
+    @app.get("/v1/secondsight/scenes/{index}")
+    async def scene(index: int) -> Response:
+        return JSONResponse(await service.aside(lambda: scenes.described(index)))
+
+    @app.post("/v1/secondsight/scenes/{index}/mentions")
+    async def mentions(index: int, request: Request) -> Response:
+        asked = await read(MentionsRequest, request)
+        found = await service.aside(lambda: scenes.mentions(index, asked.texts))
+        return JSONResponse({"texts": found})
+
     @app.get("/health")
     async def health() -> Response:
         return JSONResponse({"status": "ok"})
@@ -134,6 +146,10 @@ def _errors(app: FastAPI) -> None:
     @app.exception_handler(ApiError)
     async def problem(request: Request, error: ApiError) -> Response:
         return error.response()
+
+    @app.exception_handler(UserError)
+    async def mistake(request: Request, error: UserError) -> Response:
+        return from_user_error(error).response()
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

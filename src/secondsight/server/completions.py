@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fastapi import Request
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from secondsight.server import planning
@@ -17,10 +18,10 @@ from secondsight.server.messages import Conversation
 from secondsight.server.metrics import Metrics
 from secondsight.server.problems import ApiError, bad_request
 from secondsight.server.replies import Reply
-from secondsight.server.schemas import Asked, ChatRequest, CompareRequest, parsed
+from secondsight.server.schemas import ChatRequest, CompareRequest, parsed
 from secondsight.server.service import Service
 
-R = TypeVar("R", bound=Asked)
+R = TypeVar("R", bound=BaseModel)
 Plan = Callable[[Any, str, Limits], tuple[Conversation, list[Generation]]]
 
 

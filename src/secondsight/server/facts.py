@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from secondsight import __version__
+from secondsight.server import scenes
 from secondsight.server.names import DEFAULTS
 from secondsight.server.service import Service
 
@@ -31,6 +32,7 @@ def server_facts(service: Service) -> dict[str, Any]:
             "new_tokens": limits.new_tokens,
             "trace_tokens": limits.trace_tokens,
         },
+        "scenes": scenes.COUNT,
         "fetches_images": service.fetch is not None,
     }
 

@@ -8,9 +8,19 @@ from pydantic import BaseModel
 
 from secondsight import __version__
 from secondsight.server.config import ServerConfig
-from secondsight.server.schemas import ChatRequest, CompareRequest, TraceRequest
+from secondsight.server.schemas import (
+    ChatRequest,
+    CompareRequest,
+    MentionsRequest,
+    TraceRequest,
+)
 
-_REQUESTS: Final[tuple[type[BaseModel], ...]] = (ChatRequest, CompareRequest, TraceRequest)
+_REQUESTS: Final[tuple[type[BaseModel], ...]] = (
+    ChatRequest,
+    CompareRequest,
+    MentionsRequest,
+    TraceRequest,
+)
 _REF: Final = "#/components/schemas/{model}"
 
 _ERROR: Final = {
@@ -128,6 +138,8 @@ def document(config: ServerConfig) -> dict[str, Any]:
         },
     }
     name = {"name": "model_id", "in": "path", "required": True, "schema": {"type": "string"}}
+    index = {"name": "index", "in": "path", "required": True, "schema": {"type": "integer"}}
+    naming = ("MentionsRequest", anything)
     paths = {
         "/v1/chat/completions": _post(
             "Answer a conversation with images", "ChatRequest", {**completion, **stream}
@@ -144,6 +156,14 @@ def document(config: ServerConfig) -> dict[str, Any]:
             "parameters": [name],
         },
         "/v1/secondsight/server": _get("Limits, defaults and the loaded model", anything),
+        "/v1/secondsight/scenes/{index}": {
+            **_get("A drawn scene whose truth is known", anything, failures=(400, 404)),
+            "parameters": [index],
+        },
+        "/v1/secondsight/scenes/{index}/mentions": {
+            **_post("Which objects texts name, and whether the scene has them", *naming),
+            "parameters": [index],
+        },
         "/health": _get("Whether the process is there", anything),
         "/ready": _get("Whether requests are let in", anything, failures=(503,)),
         "/metrics": _get("Counters for Prometheus", text),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import uvicorn
 
 from secondsight.errors import UserError
 from secondsight.fetching import FetchPolicy, fetch
+from secondsight.server import scenes
 from secondsight.server.app import create_app
 from secondsight.server.backend import Backend
 from secondsight.server.config import MEGABYTE, ServerConfig
@@ -64,6 +66,8 @@ async def _serve(
             server.should_exit = True
             return
         loop.call_soon_threadsafe(started, f"ready: {config.name}")
+        with suppress(UserError):  # a package that only the scenes need
+            scenes.mentions(0, [])  # reads which words name objects, once
 
     # A thread that does not keep the process from ending while a large model loads.
     threading.Thread(target=work, name="load", daemon=True).start()

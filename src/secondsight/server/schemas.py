@@ -144,7 +144,17 @@ class TraceRequest(Asked):
     ] = ""
 
 
-R = TypeVar("R", bound=Asked)
+class MentionsRequest(BaseModel):
+    """``POST /v1/secondsight/scenes/{index}/mentions``: which objects answers name."""
+
+    model_config = _STRICT
+
+    texts: Annotated[
+        list[Annotated[str, StringConstraints(max_length=20_000)]], Field(max_length=32)
+    ]
+
+
+R = TypeVar("R", bound=BaseModel)
 
 
 def parsed(kind: type[R], body: bytes) -> R:
@@ -163,7 +173,7 @@ def parsed(kind: type[R], body: bytes) -> R:
         ) from None
 
 
-def _problem(kind: type[Asked], error: ValidationError) -> ApiError:
+def _problem(kind: type[BaseModel], error: ValidationError) -> ApiError:
     errors = error.errors(include_url=False, include_input=False, include_context=False)
     first = max(errors, key=lambda one: len(one["loc"]))  # of a union, the branch that came far
     place = [str(part) for part in first["loc"]]

@@ -284,6 +284,10 @@ class Service:
         if not self._active:
             self._idle.set()
 
+    async def aside(self, work: Callable[[], T]) -> T:
+        """Do something small in a thread that prepares images."""
+        return await self._threaded(self._decoders, work)
+
     async def _threaded(self, pool: Executor, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(pool, work)
 

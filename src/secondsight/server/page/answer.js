@@ -22,8 +22,10 @@ export class Answer {
     this.body = h("p", { class: "text", role: "group", "aria-label": `Answer of ${this.method}. Arrow keys go from word to word.` });
     this.foot = h("span", {}, "waiting …");
     this.radio = h("input", { type: "radio", name: `go-on-${this.turn}`, checked: this.first, onchange: () => hooks.goOn(this) });
+    this.compared = h("span", { class: "tag", hidden: true });
+    this.head = h("header", {}, h("h3", {}, this.method), this.control && h("span", { class: "tag control", title: "A control: what a real method must beat" }, "control"), this.compared);
     this.element = h("article", { class: `answer writing${this.control ? " control" : ""}`, "data-method": this.method, "aria-busy": "true" },
-      h("header", {}, h("h3", {}, this.method), this.control && h("span", { class: "tag control", title: "A control: what a real method must beat" }, "control")),
+      this.head,
       this.body,
       h("footer", {}, this.foot, h("span", { class: "grow" }),
         h("label", { title: "The answer that the next question follows" }, this.radio, "goes on")));
@@ -75,15 +77,17 @@ export class Answer {
 
   get tokens() { return this.pieces.reduce((sum, piece) => sum + Math.max(piece.tokens.length, 1), 0); }
 
+  get length() { return this.tokens === 1 ? "1 token" : `${this.tokens} tokens`; }
+
   count() {
     const seconds = (performance.now() - this.started) / 1000;
-    if (!this.done) this.foot.textContent = `${this.tokens} tokens, ${(this.tokens / Math.max(seconds, 0.001)).toFixed(1)}/s`;
+    if (!this.done) this.foot.textContent = `${this.length}, ${(this.tokens / Math.max(seconds, 0.001)).toFixed(1)}/s`;
   }
 
   /** The whole answer is there. */
   end(facts) {
     this.facts = facts;
-    this.finish(`${this.tokens} tokens, ${FINISHED[facts.finish_reason] ?? facts.finish_reason}`, `seed ${facts.seed}`);
+    this.finish(`${this.length}, ${FINISHED[facts.finish_reason] ?? facts.finish_reason}`, `seed ${facts.seed}`);
     this.#doubts(facts.doubts ?? []);
   }
 
@@ -94,7 +98,7 @@ export class Answer {
     this.finish("failed");
   }
 
-  stop() { if (!this.done) this.finish(`${this.tokens} tokens, stopped`); }
+  stop() { if (!this.done) this.finish(`${this.length}, stopped`); }
 
   finish(...words) {
     this.done = true;
@@ -104,13 +108,28 @@ export class Answer {
     this.foot.textContent = [...words, `${this.seconds.toFixed(1)} s`].join(" · ");
   }
 
+  /** A word about the whole answer, at its head. */
+  note(text, kind) { this.head.append(h("span", { class: `tag ${kind}` }, text)); }
+
   #doubts(doubts) {
     for (const doubt of doubts) {
-      this.#over_range(doubt.start, doubt.end, (word) => {
-        word.classList.add("doubtful");
-        word.title = `Doubtful: ${percent(doubt.probability)} likely made up`;
-      });
+      this.#over_characters(doubt, "doubtful", `Doubtful: ${percent(doubt.probability)} likely made up`);
     }
+  }
+
+  /** Mark objects that are not in the image. */
+  invented(mentions) {
+    for (const one of mentions) this.#over_characters(one, "invented", `There is no ${one.name} in the image.`);
+  }
+
+  /** Ranges of the server's count characters; those of a browser's texts count halves of some. */
+  #over_characters({ start, end }, name, title) {
+    const letters = [...this.text];
+    const at = (place) => letters.slice(0, place).join("").length;
+    this.#over_range(at(start), at(end), (word) => {
+      word.classList.add(name);
+      word.title = title;
+    });
   }
 
   #over_range(start, end, act) {
@@ -126,11 +145,12 @@ export class Answer {
       word.classList.remove("differs", "tint");
       word.style.removeProperty("--t");
     }
-    if (by === "difference" && base && base !== this) {
-      for (const [start, end] of differing(this.text, base.text)) {
-        this.#over_range(start, end, (word) => word.classList.add("differs"));
-      }
+    const ranges = base && base !== this ? differing(this.text, base.text) : [];
+    if (by === "difference") {
+      for (const [start, end] of ranges) this.#over_range(start, end, (word) => word.classList.add("differs"));
     }
+    this.compared.hidden = !base || base === this;
+    this.compared.textContent = ranges.length ? `${ranges.length} word${ranges.length > 1 ? "s differ" : " differs"}` : "as regular";
     if (by !== "confidence" && by !== "views") return;
     this.pieces.forEach((piece, index) => {
       const strength = Math.max(0, ...piece.tokens.map((token) => by === "confidence" ? 1 - token.probability : spread(token)));

@@ -10,6 +10,7 @@ import * as link from "./link.js";
 import * as methods from "./methods.js";
 import { curl, python } from "./recipes.js";
 import { download, html } from "./save.js";
+import * as scenes from "./scenes.js";
 import * as settings from "./settings.js";
 
 const COMPARE = "/v1/secondsight/compare";
@@ -23,7 +24,6 @@ let running = null;
 
 async function start() {
   theme(localStorage.getItem("theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
-  byId("ideas").replaceChildren(...IDEAS.map((text) => h("button", { type: "button", onclick: () => { byId("question").value = text; asking(); } }, text)));
   images.listen();
   listen();
   await connect();
@@ -36,6 +36,7 @@ async function connect() {
     server = facts;
     images.set_up(facts.limits, asking);
     settings.fill(facts.defaults, asking);
+    byId("scene").hidden = !facts.scenes;
     methods.fill(models.data, asking);
     state("ready", `${facts.model} · ${facts.facts.dtype} on ${facts.facts.device} · ${facts.version}`);
     banner("");
@@ -77,14 +78,16 @@ async function open(fragment) {
   settings.put(asked.settings);
   const unknown = methods.choose(asked.methods);
   if (unknown.length) banner(`This server does not know ${unknown.join(", ")}.`);
+  const scene = /^scene-(\d+)$/.exec(asked.images[0] ?? "");
+  if (scene && !images.current().length) await images.takeScene(Number(scene[1]));
   if (asked.images.includes("example") && !images.current().length) await images.takeExample();
   missing(asked.images);
 }
 
 /** Name the images of a link that are not there yet. */
 function missing(named) {
-  const there = images.current().map((image) => image.sha.slice(0, 32));
-  const absent = named.filter((one) => one !== "example" && !there.includes(one));
+  const there = images.current().map(link.name);
+  const absent = named.filter((one) => !/^(example|scene-\d+)$/.test(one) && !there.includes(one));
   byId("drop-hint").textContent = absent.length
     ? `This link was made with another image (SHA-256 ${absent.map((one) => one.slice(0, 12)).join(", ")} …). Drop it here, or`
     : "Drop images here, paste them, or";
@@ -109,8 +112,48 @@ function asking() {
   byId("count").textContent = `${now.methods.length} chosen`;
   byId("send").disabled = Boolean(running) || !server || !now.methods.length;
   byId("send").textContent = turns.length ? "Ask on" : "Ask";
+  ideas(scenes.sceneOf(now.images));
   const linked = link.read(location.hash);
   if (linked && !turns.length) missing(linked.images);
+}
+
+/** Questions to begin with: those of a scene have answers that are known. */
+function ideas(scene) {
+  const texts = scene ? [IDEAS[0], ...scene.questions.map((one) => one.text)] : IDEAS;
+  const place = byId("ideas"), key = texts.join("|");
+  if (place.dataset.key === key) return;
+  place.dataset.key = key;
+  place.replaceChildren(...texts.map((text) => h("button", { type: "button", title: text,
+    onclick: () => { byId("question").value = text; asking(); } }, text.replace(" Please answer yes or no.", ""))));
+}
+
+async function takeScene() {
+  byId("scene").disabled = true;
+  try {
+    await images.takeScene(Math.floor(Math.random() * server.scenes));
+  } catch (error) { banner(words(error)); }
+  byId("scene").disabled = false;
+}
+
+/** Begin anew with another scene, and ask the same of it, or another question that it has an answer to. */
+async function next(turn) {
+  const again = scenes.known(turn.images[0].scene, turn.question) ? null : turn.question;
+  anew();
+  await takeScene();
+  const scene = scenes.sceneOf(images.current());
+  if (!scene) return;
+  byId("question").value = again ?? scenes.anyOf(scene.questions).text;
+  await ask();
+}
+
+/** Hold the answers against what the scene really shows. */
+async function judge(turn, shown) {
+  const scene = scenes.sceneOf(shown);
+  if (!scene || !turn.answers.some((answer) => answer.facts)) return;
+  try {
+    await scenes.judge(scene, turn);
+  } catch (error) { banner(words(error)); }
+  if (turn.images.length) turn.element.append(h("p", { class: "row" }, h("button", { type: "button", class: "next", onclick: () => next(turn) }, "Next scene →")));
 }
 
 const content = (question, shown) => shown.length
@@ -158,6 +201,7 @@ async function ask() {
     busy(false);
     remark();
   }
+  await judge(turn, shown);
 }
 
 function hear(turn, chunk) {
@@ -189,6 +233,7 @@ function show(turn) {
   byId("tools").hidden = false;
   turn.element = h("section", { class: "turn", "aria-label": turn.question },
     h("div", { class: "asked" }, turn.images.map((image) => h("img", { src: image.url, alt: image.name })), h("h2", {}, turn.question)),
+    scenes.sceneOf(turn.images) && scenes.truth(turn.images[0].scene),
     h("div", { class: "columns" }, turn.answers.map((answer) => answer.element)));
   byId("turns").append(turn.element);
   turn.element.scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
@@ -224,6 +269,7 @@ function anew() {
 
 function listen() {
   byId("ask").addEventListener("submit", (event) => { event.preventDefault(); ask(); });
+  byId("scene").addEventListener("click", takeScene);
   byId("stop").addEventListener("click", () => running?.abort());
   byId("new").addEventListener("click", anew);
   byId("mark").addEventListener("change", remark);

@@ -31,7 +31,8 @@ export async function look(answer, index) {
   }
   state.token = token;
   render(place);
-  place.scrollIntoView({ block: "nearest" });
+  await Promise.allSettled([...place.querySelectorAll("img")].map((image) => image.decode()));
+  place.scrollIntoView({ block: "start" });
 }
 
 function render(place) {

@@ -1,6 +1,7 @@
 // The images of the next question: dropped, pasted, chosen, or the example.
 
 import { byId, h, say } from "./dom.js";
+import { fetchScene } from "./scenes.js";
 
 let images = [];
 let limits = { images: 8, image_bytes: 20 * 2 ** 20, pixels: 25e6 };
@@ -37,6 +38,13 @@ export async function takeExample() {
   const response = await fetch("/page/demo.png");
   const blob = await response.blob();
   await take([new File([blob], "example.png", { type: "image/png" })]);
+}
+
+/** Take a scene that the server draws. */
+export async function takeScene(index) {
+  const scene = await fetchScene(index);
+  images = [{ name: `scene-${index}.png`, url: scene.image, sha: "", scene }];
+  render();
 }
 
 export function clear() { images = []; render(); }

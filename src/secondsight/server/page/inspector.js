@@ -55,7 +55,7 @@ function facts(answer, token) {
 function bars(title, candidates, chosen, colour) {
   return h("section", { class: "bars" }, h("h3", {}, title),
     h("table", {}, h("tbody", {}, candidates.map((one) =>
-      h("tr", { class: one.id === chosen ? "chosen" : null },
+      h("tr", { class: one.id === chosen ? "said" : null },
         h("th", { scope: "row" }, visible(one.token)),
         h("td", { class: "gauge" }, h("span", { class: "fill", vars: { "--w": `${(100 * one.probability).toFixed(1)}%`, "--c": `var(${colour})` } })),
         h("td", { class: "p" }, percent(one.probability)))))));

@@ -1,6 +1,9 @@
 // The state in the address's fragment, which no server ever sees: question, methods, parameters,
 // and the images' fingerprints. The images themselves are not in it.
 
+/** How a link names an image: those of the server can be taken again, others must be given again. */
+export const name = (image) => image.scene ? `scene-${image.scene.index}` : image.name === "example.png" ? "example" : image.sha.slice(0, 32);
+
 /** Everything that makes the same answers, as a fragment. */
 export function write(asked) {
   const fields = new URLSearchParams();
@@ -8,7 +11,7 @@ export function write(asked) {
   fields.set("m", asked.methods.join(";"));
   if (asked.system) fields.set("system", asked.system);
   for (const [name, value] of Object.entries(asked.settings)) fields.set(name, String(value));
-  if (asked.images.length) fields.set("img", asked.images.map((image) => image.name === "example.png" ? "example" : image.sha.slice(0, 32)).join(","));
+  if (asked.images.length) fields.set("img", asked.images.map((image) => name(image)).join(","));
   return `#${fields}`;
 }
 

@@ -8,7 +8,7 @@ const STYLE = `body{font:16px/1.6 system-ui,sans-serif;max-width:70rem;margin:2r
 img{max-height:14rem;border-radius:.4rem}.columns{display:grid;gap:1rem;grid-template-columns:repeat(auto-fit,minmax(17rem,1fr))}
 article{border:1px solid #dcd9d1;border-top:3px solid #0f766e;border-radius:.5rem;padding:.6rem .9rem;background:#fff}
 .control{border-top-style:dashed;border-top-color:#5b636d}.text{white-space:pre-wrap}.dim{color:#5b636d;font-size:.85rem}
-.differs{background:#fde9b8}.changed{text-decoration:underline dotted 2px #b45309}.doubtful{text-decoration:underline wavy #b42318}
+.differs{background:#fde9b8}.changed{text-decoration:underline dotted 2px #b45309}.doubtful{text-decoration:underline wavy #b42318}.invented{text-decoration:underline 2px #b42318}
 [title]{cursor:help}pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:.8rem}h3{font-family:monospace}table{border-collapse:collapse;font-size:.85rem}td,th{padding:.1rem .7rem .1rem 0;text-align:left;font-weight:400}
 @media(prefers-color-scheme:dark){body{background:#121517;color:#e7e5df}article{background:#1a1e21;border-color:#30363b}.differs{background:#5a4508}}`;
 
@@ -23,7 +23,7 @@ function tooltip(tokens) {
 
 function words(answer) {
   return answer.pieces.map((piece, index) => {
-    const classes = [...answer.body.children[index].classList].filter((name) => ["differs", "changed", "doubtful"].includes(name));
+    const classes = [...answer.body.children[index].classList].filter((name) => ["differs", "changed", "doubtful", "invented"].includes(name));
     const title = piece.tokens.length ? ` title="${escaped(tooltip(piece.tokens))}"` : "";
     return classes.length || title ? `<span class="${classes.join(" ")}"${title}>${escaped(piece.text)}</span>` : escaped(piece.text);
   }).join("");
