@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from fractions import Fraction
 from typing import Any
 
@@ -26,7 +25,7 @@ def test_numbers_of_all_kinds_become_pythons() -> None:
         repetition_penalty=np.float64(1.5),
         seed=np.uint64(2**63),
     )
-    assert json.loads(json.dumps(asdict(settings))) == {
+    assert json.loads(json.dumps(settings.recorded())) == {
         "max_new_tokens": 5,
         "temperature": 0.5,
         "top_p": 0.25,

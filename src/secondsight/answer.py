@@ -57,6 +57,23 @@ class TokenUpdate:
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """Another answer that a beam search has found.
+
+    Attributes:
+        text: The answer.
+        ids: Its token ids, without the end-of-sequence token.
+        finish_reason: Why it ended.
+        score: As `Answer.score`.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    finish_reason: FinishReason
+    score: float
+
+
+@dataclass(frozen=True)
 class Answer:
     """An answer and where it came from.
 
@@ -69,6 +86,9 @@ class Answer:
         provenance: Everything needed to run it again: model, method with all its parameters, what
             the views drew, seed, settings, versions.
         evidence: One entry per token of `ids`, if it was asked for.
+        score: Of a beam search: the sum of the log-probabilities that the method's final scores
+            gave the tokens, the end included, divided by their number to the length penalty.
+        alternatives: Of a beam search: the next best answers, if several were asked for.
     """
 
     text: str
@@ -77,10 +97,15 @@ class Answer:
     timings: Mapping[str, float]
     provenance: Mapping[str, Any]
     evidence: tuple[TokenEvidence, ...] | None = None
+    score: float | None = None
+    alternatives: tuple[Alternative, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The answer as plain data, ready for JSON."""
-        return asdict(self)
+        """The answer as plain data, ready for JSON; what belongs to a search only after one."""
+        found = asdict(self)
+        if self.score is None:
+            del found["score"], found["alternatives"]
+        return found
 
     def to_json(self, *, indent: int | None = None) -> str:
         """The answer as JSON."""

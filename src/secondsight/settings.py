@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
-from typing import Any, Final, TypedDict
+from typing import Any, Final, Literal, TypedDict
 
 from secondsight.errors import UserError, nearest, shown
 
@@ -14,6 +14,11 @@ _COLDEST: Final = 1e-6
 """Scores divided by less may not be finite; here already only the best token is ever drawn."""
 
 LARGEST_SEED: Final = 2**64 - 1
+
+MOST_BEAMS: Final = 64
+"""The most hypotheses of a search: each needs the memory of an answer."""
+
+_SEARCH: Final = ("num_beams", "length_penalty", "early_stopping", "num_return_sequences")
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,13 @@ class Settings:
         repetition_penalty: Above 1 it discourages tokens that were already written.
         stop: Strings at which an answer ends.
         seed: Of everything that is drawn.
+        num_beams: Above 1: search for the answer that is best as a whole, with so many hypotheses
+            at a time, instead of taking the best token each time.
+        length_penalty: Of a search: scores are sums of log-probabilities divided by the length to
+            this power, so above 0 it favours long answers, below 0 short ones.
+        early_stopping: Of a search: whether it ends with the first `num_beams` answers; ``never``
+            for going on until none can get better; False for a guess in between.
+        num_return_sequences: How many answers of a search are returned; see `Answer.alternatives`.
 
     Raises:
         UserError: A value out of its range or of the wrong kind.
@@ -40,6 +52,10 @@ class Settings:
     repetition_penalty: float = 1.0
     stop: tuple[str, ...] = ()
     seed: int = 0
+    num_beams: int = 1
+    length_penalty: float = 1.0
+    early_stopping: bool | Literal["never"] = False
+    num_return_sequences: int = 1
 
     def __post_init__(self) -> None:
         self._set("seed", _whole("seed", self.seed, -LARGEST_SEED, LARGEST_SEED))
@@ -51,10 +67,41 @@ class Settings:
         penalty = _number("repetition_penalty", self.repetition_penalty, 0.0, None, above=True)
         self._set("repetition_penalty", penalty)
         self._set("stop", as_stops(self.stop))
+        self._check_search()
+
+    def _check_search(self) -> None:
+        self._set("num_beams", _whole("num_beams", self.num_beams, 1, MOST_BEAMS))
+        self._set("length_penalty", _number("length_penalty", self.length_penalty, -10.0, 10.0))
+        if self.early_stopping != "never":
+            try:
+                self._set("early_stopping", flag("early_stopping", self.early_stopping))
+            except UserError:
+                raise UserError(
+                    f"early_stopping must be True, False or 'never', not "
+                    f"{shown(self.early_stopping)}."
+                ) from None
+        returned = _whole("num_return_sequences", self.num_return_sequences, 1)
+        self._set("num_return_sequences", returned)
+        if returned > self.num_beams:
+            raise UserError(
+                f"num_return_sequences is {returned}: at most num_beams, which is {self.num_beams}."
+            )
+        if self.num_beams > 1 and self.samples:
+            raise UserError(
+                f"Beam search draws nothing: with num_beams={self.num_beams} the temperature must "
+                f"be 0, not {self.temperature:g}."
+            )
 
     def _set(self, name: str, value: Any) -> None:
         """Keep what was checked, as Python's own type: numbers of NumPy's are welcome."""
         object.__setattr__(self, name, value)
+
+    def recorded(self) -> dict[str, Any]:
+        """The settings by name, for the record; those of a search only where there is one."""
+        values = {**asdict(self), "stop": list(self.stop)}
+        for name in () if self.num_beams > 1 else _SEARCH:
+            del values[name]
+        return values
 
     @property
     def samples(self) -> bool:
@@ -87,6 +134,10 @@ class SettingsOptions(TypedDict, total=False):
     repetition_penalty: float
     stop: str | Sequence[str] | None
     seed: int
+    num_beams: int
+    length_penalty: float
+    early_stopping: bool | Literal["never"]
+    num_return_sequences: int
 
 
 def settings_from(options: SettingsOptions) -> Settings:

@@ -64,6 +64,18 @@ def test_settings_reach_the_answer(run, tiny_llava, image_files) -> None:
     }
 
 
+def test_beams_search(run, tiny_llava, image_files) -> None:
+    [path] = image_files(1)
+    ask = ("describe", path, "-m", tiny_llava, "--method", "vcd", "--beams", 3, *SHORT)
+    record = json.loads(run(*ask, "--json").out)
+    assert record["provenance"]["settings"]["num_beams"] == 3
+    assert record["score"] < 0
+    assert run(*ask).out == record["text"] + "\n"
+    refused = run(*ask, "--temperature", 1)
+    assert refused.code == 2
+    assert "Beam search draws nothing" in refused.err
+
+
 def test_without_arguments_the_shipped_image(
     run, tiny_llava, image_files, monkeypatch: pytest.MonkeyPatch
 ) -> None:

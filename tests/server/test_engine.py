@@ -92,6 +92,24 @@ def streamed(text: str) -> str:
     )
 
 
+def test_a_search_comes_at_its_end_with_all_its_tokens(
+    live: Live, model: secondsight.Model, picture: Callable[..., Image.Image]
+) -> None:
+    fields: dict[str, Any] = {"num_beams": 3, "max_completion_tokens": 6, "method": "vcd"}
+    alone = model.answer(picture(1), "What is it?", "vcd", num_beams=3, max_new_tokens=6)
+    asked = body_of(picture(1), "What is it?", logprobs=True, evidence=True, **fields)
+    [choice] = live.http.post("/v1/chat/completions", json=asked).json()["choices"]
+    assert choice["message"]["content"] == alone.text
+    said = choice["logprobs"]["content"]
+    assert len(said) == len(alone.ids)
+    assert alone.score == pytest.approx(sum(one["logprob"] for one in said) / 6, abs=1e-4)
+    assert [one["id"] for one in choice["secondsight"]["evidence"]] == list(alone.ids)
+    response = live.http.post(
+        "/v1/chat/completions", json=body_of(picture(1), "What is it?", stream=True, **fields)
+    )
+    assert streamed(response.text) == alone.text
+
+
 def test_a_conversation_with_images_of_several_turns(
     live: Live, model: secondsight.Model, picture: Callable[..., Image.Image]
 ) -> None:

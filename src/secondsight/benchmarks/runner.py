@@ -137,6 +137,7 @@ def evaluate(
     temperature: float = 1.0,
     top_p: float = 1.0,
     top_k: int | None = None,
+    num_beams: int = 1,
     max_new_tokens: int | None = None,
     device: str = "auto",
     dtype: str = "auto",
@@ -166,6 +167,7 @@ def evaluate(
         temperature: Of sampling. Papers sample at 1; the control ``greedy`` stays greedy.
         top_p: Of sampling.
         top_k: Of sampling.
+        num_beams: Above 1: of beam search, whose temperature is 0.
         max_new_tokens: Limit of an answer, by default the benchmark's.
         device: Where to load the model.
         dtype: In which precision to load it.
@@ -189,6 +191,8 @@ def evaluate(
     if limit is not None and limit < 1:
         raise UserError(f"--limit must be at least 1, not {limit}")
     settings: dict[str, Any] = {"temperature": temperature, "top_p": top_p, "top_k": top_k}
+    if num_beams != 1:
+        settings["num_beams"] = num_beams
     for seed in seeds:  # refuses what cannot be used now, not after the loading
         Settings(**settings, max_new_tokens=max_new_tokens or 1, seed=seed)
     if max_new_tokens is not None:

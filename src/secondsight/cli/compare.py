@@ -80,6 +80,7 @@ def compare(
     temperature: options.Temperature = 0.0,
     top_p: options.TopP = 1.0,
     top_k: options.TopK = None,
+    beams: options.Beams = 1,
     max_new_tokens: options.MaxNewTokens = 512,
     seed: options.Seed = 0,
     stop: options.Stop = None,
@@ -107,6 +108,7 @@ def compare(
         top_k=top_k,
         stop=as_stops(stop),
         seed=seed,
+        num_beams=beams,
     )
     options.checked_question(question)
     from secondsight.cli.plugins import load_plugins

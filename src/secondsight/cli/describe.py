@@ -46,6 +46,7 @@ def describe(
     temperature: options.Temperature = 0.0,
     top_p: options.TopP = 1.0,
     top_k: options.TopK = None,
+    beams: options.Beams = 1,
     max_new_tokens: options.MaxNewTokens = 512,
     seed: options.Seed = 0,
     stop: options.Stop = None,
@@ -117,6 +118,7 @@ def describe(
         top_k=top_k,
         stop=as_stops(stop),
         seed=seed,
+        num_beams=beams,
     )
     options.checked_question(question)
     if as_json and as_csv:

@@ -45,6 +45,7 @@ def evaluate(
     ] = 1.0,
     top_p: Annotated[float, typer.Option(help="Of sampling.")] = 1.0,
     top_k: Annotated[int | None, typer.Option(help="Of sampling.")] = None,
+    beams: Annotated[int, typer.Option(help="Above 1: beam search, with --temperature 0.")] = 1,
     max_new_tokens: Annotated[
         int | None, typer.Option(help="Limit of an answer; the benchmark's own if left out.")
     ] = None,
@@ -97,6 +98,7 @@ def evaluate(
         temperature=temperature,
         top_p=top_p,
         top_k=top_k,
+        num_beams=beams,
         max_new_tokens=max_new_tokens,
         lenient=lenient,
     )

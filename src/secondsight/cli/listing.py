@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
@@ -128,7 +127,7 @@ def _not_done(entries: Sequence[Entry], done: Mapping[Key, int]) -> set[int]:
 
 def _settings(model: Model, method: Method, settings: Settings) -> dict[str, Any]:
     """What the answers will say of themselves."""
-    chosen = asdict(settings)
+    chosen = settings.recorded()
     return settings_of(
         {
             "model": model.name,
@@ -138,7 +137,7 @@ def _settings(model: Model, method: Method, settings: Settings) -> dict[str, Any
             "preset": model.preset.name,
             "method": {"spec": method.spec, **_code(method)},
             "seed": chosen.pop("seed"),
-            "settings": {**chosen, "stop": list(settings.stop)},
+            "settings": chosen,
         }
     )
 

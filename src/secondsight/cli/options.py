@@ -38,6 +38,13 @@ TopK = Annotated[
     int | None,
     typer.Option(help="Draw from this many tokens at the most.", rich_help_panel=_DECODING),
 ]
+Beams = Annotated[
+    int,
+    typer.Option(
+        help="Above 1: beam search, with so many hypotheses, for every method.",
+        rich_help_panel=_DECODING,
+    ),
+]
 MaxNewTokens = Annotated[
     int, typer.Option(help="The longest answer, in tokens.", rich_help_panel=_DECODING)
 ]

@@ -175,6 +175,14 @@ class SlotCache(Cache):
                 part[target, :, slots] = part[source, :, slots]
                 self.moved += part[source, :, slots].nbytes
 
+    def copy_rows(self, sources: Sequence[int], targets: Sequence[int], slots: slice) -> None:
+        """Copy some slots of several rows to as many others, none of which is a source."""
+        for layer in self._live():
+            for part in (layer.keys, layer.values):
+                copied = part[list(sources), :, slots]
+                part[list(targets), :, slots] = copied
+                self.moved += copied.nbytes
+
     def resize(self, rows: int, slots: int, *, row_at: int, old: slice, new: slice) -> None:
         """Make room for other rows or slots, or shift what is there.
 

@@ -16,15 +16,16 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from secondsight.decoding import branching
 from secondsight.decoding.collate import padding_id
 from secondsight.decoding.cost import Cost
 from secondsight.decoding.rows import Pool
 from secondsight.decoding.sampling import Sampler
 from secondsight.decoding.schedule import Schedules
 from secondsight.decoding.scoring import Scoring
-from secondsight.decoding.sequence import Prepared, Sequence, Update
+from secondsight.decoding.sequence import Hypothesis, Prepared, Sequence, Update, rows_of
 from secondsight.decoding.sharing import PrefixCache
-from secondsight.decoding.step import Observer, Step
+from secondsight.decoding.step import Observer, Step, noted
 from secondsight.errors import ExhaustedError
 
 
@@ -65,6 +66,8 @@ class Engine:
         self._options = dict(options or {})
         self._schedules = Schedules(Cost.of(model))
         self._given = 0
+        self._live: list[Hypothesis] = []
+        self._midway = False
         self._cancelled: list[Sequence] = []
         self._suspects: set[Sequence] = set()
 
@@ -75,7 +78,7 @@ class Engine:
             prepared: The request.
             observer: Told of every step of it.
         """
-        sequence = Sequence(prepared, self._given, observer, prepared.sampler())
+        sequence = Sequence(prepared, observer, prepared.sampler(), number=self._given)
         self._given += 1
         self.waiting.append(sequence)
         return sequence
@@ -105,8 +108,8 @@ class Engine:
         """Go on after a step that failed.
 
         Where memory ran out, the youngest half of the sequences gives its rows back and starts
-        again later. After any other error all start again, one at a time: the one that it comes
-        from fails alone.
+        again later; all of them do where tokens had been written to some. After any other error
+        all start again, one at a time: the one that it comes from fails alone.
 
         Args:
             error: What `step` raised; call this outside its handler, which keeps tensors alive.
@@ -122,9 +125,11 @@ class Engine:
             self._release(by_age)
             self._suspects.discard(alone)
             return [Update(alone, None, None)]
-        young = by_age[(len(by_age) + 1) // 2 :] if exhausted else by_age
+        old = (len(by_age) + 1) // 2
+        young = by_age[old:] if exhausted and not self._midway else by_age
+        self._midway = False
         if exhausted:
-            self.most = len(by_age) - len(young)
+            self.most = old
         else:
             self._suspects.update(young)
         self._requeue(young)
@@ -145,6 +150,8 @@ class Engine:
         self._cancelled = []
         for sequence in cancelled:
             sequence.finished = "cancelled"
+            if sequence.beams is not None:
+                branching.finish(sequence, sequence.beams.stopped("cancelled"))
         self._suspects.difference_update(cancelled)
         self._release([one for one in cancelled if one in self.running])
         self.waiting = deque(one for one in self.waiting if one.finished is None)
@@ -175,9 +182,11 @@ class Engine:
         self.running = [*joining, *self.running]
 
     def _write(self) -> list[Update]:
-        scoring = Scoring(self.pool, self.running, self._schedules, self._options)
+        live = self._live = [one for sequence in self.running for one in sequence.hypotheses]
+        scoring = Scoring(self.pool, live, self._schedules, self._options)
         self.scoring = scoring
         scores = scoring.scores(self._process)
+        self._midway = True
         tokens = self._choose(scores)
         # One transfer for both: a device is waited for once.
         written, unsound = torch.stack([tokens, scores.amax(dim=-1).isnan()]).tolist()
@@ -186,24 +195,48 @@ class Engine:
         self._observe(scoring, scores, written)
         ends = self._end(written)
         updates = []
-        for place, sequence in enumerate(self.running):
-            sequence.error = scoring.unsound.get(place)
-            sequence.finished = ends[place]
+        first = 0
+        for sequence in self.running:
+            places = range(first, first + len(sequence.hypotheses))
+            first = places.stop
+            wrong = [scoring.unsound[place] for place in places if place in scoring.unsound]
+            sequence.error = wrong[0] if wrong else None
+            if sequence.beams is None:
+                sequence.finished = ends[places[0]]
+            elif not wrong:
+                self._search(sequence, scoring, scores, places)
             if len(sequence.ids) > sequence.reported or sequence.error is not None:
                 sequence.reported = max(sequence.reported, len(sequence.ids))
-                updates.append(Update(sequence, written[place], sequence.finished))
+                token = sequence.ids[-1] if sequence.ids else None
+                updates.append(Update(sequence, token, sequence.finished))
         ended = [one for one in self.running if one.finished or one.error is not None]
         self._suspects.difference_update(ended)
         self._release(ended)
         if self.running:
-            self.pool.append({row: one.ids[-1] for one in self.running for row in one.rows})
+            live = [one for sequence in self.running for one in sequence.hypotheses]
+            self.pool.append({row: one.ids[-1] for one in live for row in one.rows})
+        self._midway = False
         return updates
 
+    def _search(
+        self, sequence: Sequence, scoring: Scoring, scores: torch.Tensor, places: range
+    ) -> None:
+        """Let a search write a token to every hypothesis that goes on."""
+        observer = sequence.observer
+
+        def note(number: int, token: int) -> Any:
+            assert observer is not None
+            place = places[number]
+            return noted(observer, self._step(sequence, scoring, scores, place, token))
+
+        own = scores[places.start : places.stop]
+        branching.advance(self.pool, sequence, own, None if observer is None else note)
+
     def _groups(self) -> list[tuple[Sampler, list[int]]]:
-        """The samplers of the running sequences, and the places of theirs."""
+        """The samplers of what is being written, and the places of theirs."""
         groups: dict[Hashable, tuple[Sampler, list[int]]] = {}
-        for place, sequence in enumerate(self.running):
-            groups.setdefault(id(sequence.sampler), (sequence.sampler, []))[1].append(place)
+        for place, one in enumerate(self._live):
+            groups.setdefault(id(one.sampler), (one.sampler, []))[1].append(place)
         return list(groups.values())
 
     def _process(self, scores: torch.Tensor) -> torch.Tensor:
@@ -229,8 +262,10 @@ class Engine:
         """Write the tokens, and ask of each whether it ends its sequence."""
         ends: list[Any] = [None] * len(tokens)
         for sampler, places in self._groups():
+            if self._live[places[0]].prepared.search is not None:
+                continue  # the search writes
             for place in places:
-                self.running[place].ids.append(tokens[place])
+                self._live[place].ids.append(tokens[place])
             for place, end in zip(
                 places, sampler.write([tokens[place] for place in places]), strict=True
             ):
@@ -238,23 +273,36 @@ class Engine:
         return ends
 
     def _observe(self, scoring: Scoring, scores: torch.Tensor, tokens: Many[int]) -> None:
-        for place, sequence in enumerate(self.running):
-            if sequence.observer is not None and len(sequence.ids) >= sequence.reported:
-                sequence.observer(
-                    Step(
-                        len(sequence.ids),
-                        sequence.number,
-                        scoring.logits(place),
-                        scoring.limits(place),
-                        scores[place],
-                        tokens[place],
-                        scoring.facts(place),
-                    )
-                )
+        place = 0
+        for sequence in self.running:
+            told = len(sequence.ids) >= sequence.reported and sequence.beams is None
+            if sequence.observer is not None and told:
+                step = self._step(sequence, scoring, scores, place, tokens[place])
+                sequence.observer(step)
+            place += len(sequence.hypotheses)
+
+    def _step(
+        self,
+        sequence: Sequence,
+        scoring: Scoring,
+        scores: torch.Tensor,
+        place: int,
+        token: int,
+    ) -> Step:
+        """What is told of one hypothesis of a sequence."""
+        return Step(
+            len(self._live[place].ids),
+            sequence.number,
+            scoring.logits(place),
+            scoring.limits(place),
+            scores[place],
+            token,
+            scoring.facts(place),
+        )
 
     def _release(self, sequences: Many[Sequence]) -> None:
         if sequences:
-            self.pool.release([row for one in sequences for row in one.rows])
+            self.pool.release(rows_of(sequences))
             gone = set(sequences)
             self.running = [one for one in self.running if one not in gone]
 

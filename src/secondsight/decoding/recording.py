@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -118,6 +119,11 @@ class RowExits:
     place: Place | None = None
     shown: dict[int, torch.Tensor] = field(default_factory=dict)
     beside: dict[str, Any] = field(default_factory=dict)
+
+    def copied(self) -> RowExits:
+        """The same for a row that continues what this one holds."""
+        beside = copy.deepcopy(self.beside)  # caches, which are written in place
+        return replace(self, shown=dict(self.shown), beside=beside)
 
     def take(self, passed: Passed, number: int, *, last: bool) -> None:
         """Note what a pass left of the row.

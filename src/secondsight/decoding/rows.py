@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
@@ -211,6 +211,32 @@ class Pool:
         self._bases = self._closed(self._bases[::-1], gone)[::-1]
         self._others = self._closed(self._others, gone)
         self._number()
+
+    def fork(self, rows: Sequence[Row]) -> list[Row]:
+        """Make rows that hold and have read what some rows do; one may be named several times.
+
+        Args:
+            rows: The rows, each one's base before it.
+        """
+        bases, others = (sum((row.base is None) is kind for row in rows) for kind in (True, False))
+        self._make_room(0, bases, others, 0)
+        made: list[Row] = []
+        for row in rows:
+            base = next((one for one in reversed(made) if one.base is None), None)
+            made.append(replace(row, base=None if row.base is None else base))
+        self._bases = [*(row for row in made if row.base is None), *self._bases]
+        self._others = [*self._others, *(row for row in made if row.base is not None)]
+        self._number()
+        self._copy(list(zip(rows, made, strict=True)), whole=True)
+        return made
+
+    def follow(self, pairs: Sequence[tuple[Row, Row]]) -> None:
+        """Let rows hold and have read what others of the same prompt do; that is not read again.
+
+        Args:
+            pairs: A row, and the one that from now on continues it.
+        """
+        self._copy(pairs, whole=False)
 
     def append(self, tokens: Mapping[Row, int]) -> None:
         """Write one token behind every row.
@@ -455,6 +481,26 @@ class Pool:
         for values in self._state.values():
             values[..., target, :] = values[..., row.index, :]
         row.index = target
+
+    def _copy(self, pairs: Sequence[tuple[Row, Row]], *, whole: bool) -> None:
+        """Copy what is behind the prompt, or all, from the first to the second of each pair."""
+        groups: dict[tuple[int, int], list[tuple[Row, Row]]] = {}
+        for source, target in pairs:
+            shared = not whole and target.cached >= source.end
+            begin = source.end if shared else source.first
+            if source.cached > begin:
+                groups.setdefault((begin, source.cached), []).append((source, target))
+            target.cached = max(source.cached, begin) if shared else source.cached
+            target.exits = source.exits.copied() if source.exits is not None else None
+            if source.changes is not None:
+                base = target.base.changes if target.base is not None else None
+                target.changes = replace(source.changes, base=base)
+        for (begin, end), group in groups.items():
+            sources, targets = ([row.index for row in rows] for rows in zip(*group, strict=True))
+            self.cache.copy_rows(sources, targets, slice(begin, end))
+        sources, targets = ([row.index for row in rows] for rows in zip(*pairs, strict=True))
+        for values in self._state.values():
+            values[..., targets, :] = values[..., sources, :]
 
     def _make_room(self, longest: int, bases: int, others: int, room: int) -> None:
         """See that so many more rows and a prompt of so many positions fit."""

@@ -78,6 +78,9 @@ class OwnSampler:
         processors: Logits processors and warpers.
         seed: Of its draws; None for greedy decoding.
         ends: Says when the answer ends.
+
+    Attributes:
+        ids: The tokens so far.
     """
 
     def __init__(
@@ -92,13 +95,13 @@ class OwnSampler:
         self._prompt = prompt
         self._generator = None if seed is None else generator(seed)
         self._ends = ends
-        self._ids: list[int] = []
+        self.ids: list[int] = []
 
     def process(self, scores: torch.Tensor) -> torch.Tensor:
         """See `Sampler.process`."""
         if not self._processors:
             return scores
-        written = torch.tensor([self._ids], dtype=torch.long, device=self._prompt.device)
+        written = torch.tensor([self.ids], dtype=torch.long, device=self._prompt.device)
         return self._processors(torch.cat([self._prompt, written], dim=-1), scores)
 
     def choose(self, scores: torch.Tensor) -> torch.Tensor | None:
@@ -107,8 +110,8 @@ class OwnSampler:
 
     def write(self, tokens: Sequence[int]) -> list[FinishReason | None]:
         """See `Sampler.write`."""
-        self._ids += tokens
-        return [self._ends(self._ids)]
+        self.ids += tokens
+        return [self._ends(self.ids)]
 
 
 def reads_scores(processors: LogitsProcessorList) -> bool:

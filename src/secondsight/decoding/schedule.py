@@ -13,7 +13,7 @@ from typing import Final
 
 from secondsight.decoding.cost import Cost
 from secondsight.decoding.rows import Pool
-from secondsight.decoding.sequence import Sequence
+from secondsight.decoding.sequence import Hypothesis
 from secondsight.errors import UnsupportedError, nearest, shown
 from secondsight.methods import Method
 
@@ -37,11 +37,11 @@ class Schedules:
         self._cost = cost
         self._needed: dict[Method, float] = {}
 
-    def reads_everything(self, sequence: Sequence) -> bool:
+    def reads_everything(self, sequence: Hypothesis) -> bool:
         """Whether every view of a sequence is read at every step."""
         return sequence.prepared.schedule == "joint" or sequence.watched
 
-    def rides(self, sequence: Sequence, pool: Pool, running: Many[Sequence]) -> bool:
+    def rides(self, sequence: Hypothesis, pool: Pool, running: Many[Hypothesis]) -> bool:
         """Whether a sequence's other views are read together with its base.
 
         They are where their rows cost less than catching up would: a pass of its own as soon as
@@ -83,7 +83,7 @@ class Schedules:
         catch_up += cost.for_attention(rows * needed, positions)
         return ride <= catch_up
 
-    def saw(self, sequences: Many[Sequence], needing: Collection[int]) -> None:
+    def saw(self, sequences: Many[Hypothesis], needing: Collection[int]) -> None:
         """Take note of which sequences' outcomes depended on their views.
 
         Args:

@@ -12,7 +12,7 @@ from transformers.utils import ModelOutput
 from secondsight.decoding.exits import read_exits
 from secondsight.decoding.rows import Pool, PoolRows, Row
 from secondsight.decoding.schedule import Schedules
-from secondsight.decoding.sequence import Sequence
+from secondsight.decoding.sequence import Hypothesis
 from secondsight.decoding.soundness import unsound
 from secondsight.errors import MethodError, UserError
 from secondsight.methods.base import Method
@@ -48,7 +48,7 @@ class Scoring:
     def __init__(
         self,
         pool: Pool,
-        sequences: Many[Sequence],
+        sequences: Many[Hypothesis],
         schedules: Schedules,
         options: dict[str, bool],
     ) -> None:
@@ -242,7 +242,9 @@ class Scoring:
         scores[dead] = rescored[dead]
         return scores
 
-    def _alike(self, places: Iterable[int], key: Callable[[Sequence], Hashable]) -> list[list[int]]:
+    def _alike(
+        self, places: Iterable[int], key: Callable[[Hypothesis], Hashable]
+    ) -> list[list[int]]:
         """Places grouped by something of their sequences; usually one group of all."""
         groups: dict[Hashable, list[int]] = {}
         for place in places:

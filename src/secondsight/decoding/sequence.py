@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from secondsight.answer import FinishReason
+from secondsight.decoding.beams import Beams, Ended, Search
 from secondsight.decoding.recording import Exits, RowExits
 from secondsight.decoding.rows import Prompt, Row
 from secondsight.decoding.sampling import Sampler
@@ -27,6 +28,7 @@ class Prepared:
         schedule: When the views beyond the base are read.
         constants: Inputs of every forward pass that belong to no row.
         exits: What the method reads of earlier layers, if anything.
+        search: How several hypotheses are searched through; None for writing one.
     """
 
     method: Method
@@ -35,31 +37,26 @@ class Prepared:
     schedule: str = "auto"
     constants: Mapping[str, Any] = field(default_factory=dict)
     exits: Exits | None = None
+    search: Search | None = None
 
 
 @dataclass(eq=False)
-class Sequence:
-    """One answer while it is written.
+class Hypothesis:
+    """Tokens behind a prompt, and the rows that they are in.
 
     Attributes:
         prepared: What was prepared for it.
-        number: Its number among all that the engine was given.
         observer: Told of every step.
+        sampler: Chooses its tokens; of a search, only processes its scores.
         rows: Its rows, the base's first; none while it waits.
         ids: The tokens so far, the one that ends it included.
-        finished: Why it ended; None while it has not.
-        error: What made it impossible to go on, if something did.
     """
 
     prepared: Prepared
-    number: int
     observer: Observer | None
     sampler: Sampler
     rows: tuple[Row, ...] = ()
     ids: list[int] = field(default_factory=list)
-    finished: FinishReason | None = None
-    error: Exception | None = None
-    reported: int = 0
 
     @property
     def method(self) -> Method:
@@ -73,8 +70,12 @@ class Sequence:
 
     @property
     def watched(self) -> bool:
-        """Whether every view's logits are asked for at every step."""
-        return self.observer is not None or self.sampler.watched
+        """Whether every view's logits are asked for at this step.
+
+        A search reads all prompts before its hypotheses part, so that each is read once.
+        """
+        parts = self.prepared.search is not None and not self.ids
+        return parts or self.observer is not None or self.sampler.watched
 
     def start(self) -> None:
         """Make its rows, with nothing read or written yet."""
@@ -90,9 +91,42 @@ class Sequence:
         """Whether a view is made of what happens when the base's prompt is read."""
         return any(row.waits for row in self.rows)
 
+
+@dataclass(eq=False)
+class Sequence(Hypothesis):
+    """One answer while it is written: one hypothesis, or several that are searched through.
+
+    Attributes:
+        number: Its number among all that the engine was given.
+        finished: Why it ended; None while it has not.
+        error: What made it impossible to go on, if something did.
+        reported: How many tokens have been told of.
+        beams: The search, where there is one.
+        hypotheses: What is being written: the sequence itself, or those of the search.
+        found: What the search found, the best first, once it has ended.
+    """
+
+    number: int = 0
+    finished: FinishReason | None = None
+    error: Exception | None = None
+    reported: int = 0
+    beams: Beams | None = None
+    hypotheses: list[Hypothesis] = field(default_factory=list)
+    found: list[Ended] = field(default_factory=list)
+
+    def start(self) -> None:
+        """See `Hypothesis.start`; a search begins with one hypothesis."""
+        super().start()
+        self.hypotheses = [self]
+        search = self.prepared.search
+        if search is not None:
+            first = Hypothesis(self.prepared, self.observer, self.sampler, self.rows)
+            self.beams, self.hypotheses = Beams(search), [first]
+
     def restart(self) -> None:
         """Forget what was written: with the same seed it is written again."""
-        self.rows, self.ids = (), []
+        self.rows, self.ids, self.finished = (), [], None
+        self.beams, self.hypotheses = None, []
         self.sampler = self.prepared.sampler()
 
 
@@ -113,4 +147,4 @@ class Update:
 
 def rows_of(sequences: Many[Sequence]) -> list[Row]:
     """All rows of some sequences."""
-    return [row for sequence in sequences for row in sequence.rows]
+    return [row for one in sequences for hypothesis in one.hypotheses for row in hypothesis.rows]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -39,3 +40,25 @@ class Observer(Protocol):
     def __call__(self, step: Step) -> None:
         """Called once per step, after the token is chosen."""
         ...
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """An observer that can take note of a step before it is known whether it counts."""
+
+    def note(self, step: Step) -> Callable[[], None]:
+        """Take note of a step of one hypothesis of a search.
+
+        Args:
+            step: The step.
+
+        Returns:
+            What to call if the hypothesis is the one that is found: the observer is then told, in
+            order, of its steps and no others. It should hold little of the step.
+        """
+        ...
+
+
+def noted(observer: Observer, step: Step) -> Callable[[], None]:
+    """What tells an observer of a step of a search, if the step turns out to count."""
+    return observer.note(step) if isinstance(observer, Noting) else partial(observer, step)

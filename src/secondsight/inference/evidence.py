@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from transformers import PreTrainedTokenizerBase
 
@@ -28,19 +29,27 @@ class EvidenceRecorder:
 
     def __call__(self, step: Step) -> None:
         """Take note of one step."""
-        del self.tokens[step.index :]  # a sequence that starts again writes them again
+        self.note(step)()
+
+    def note(self, step: Step) -> Callable[[], None]:
+        """See `Noting.note`."""
+        return partial(self._add, step.index, self._evidence(step))
+
+    def _add(self, index: int, evidence: TokenEvidence) -> None:
+        del self.tokens[index:]  # a sequence that starts again writes them again
+        self.tokens.append(evidence)
+
+    def _evidence(self, step: Step) -> TokenEvidence:
         regular = int(step.logits[0].argmax())
         given = step.logits.softmax(dim=-1)[:, step.token].tolist()
-        self.tokens.append(
-            TokenEvidence(
-                id=step.token,
-                text=self._tokenizer.decode([step.token]),
-                probability=float(step.scores.softmax(dim=-1)[step.token]),
-                view_probabilities=dict(zip(self._names, given, strict=True)),
-                plausible=None if step.plausible is None else int(step.plausible.sum()),
-                regular_id=regular,
-                regular_text=self._tokenizer.decode([regular]),
-                changed=int(step.scores.argmax()) != regular,
-                facts=step.facts,
-            )
+        return TokenEvidence(
+            id=step.token,
+            text=self._tokenizer.decode([step.token]),
+            probability=float(step.scores.softmax(dim=-1)[step.token]),
+            view_probabilities=dict(zip(self._names, given, strict=True)),
+            plausible=None if step.plausible is None else int(step.plausible.sum()),
+            regular_id=regular,
+            regular_text=self._tokenizer.decode([regular]),
+            changed=int(step.scores.argmax()) != regular,
+            facts=step.facts,
         )

@@ -197,7 +197,8 @@ class Model:
             views: What the views after the original see, where the method is not to make them
                 itself: an image for each (AGLA's masked one, say), or a whole `Sample`.
             **settings: The fields of `Settings`: ``max_new_tokens``, ``temperature``, ``top_p``,
-                ``top_k``, ``repetition_penalty``, ``stop``, ``seed``.
+                ``top_k``, ``repetition_penalty``, ``stop``, ``seed``; for beam search
+                ``num_beams``, ``length_penalty``, ``early_stopping``, ``num_return_sequences``.
 
         Returns:
             The answer; the same one that the question gets in any batch.
@@ -362,7 +363,8 @@ class Model:
         tokens = max(request.settings.max_new_tokens for request in requests)
         positions = min(prompt + tokens, self.encoder.context_length)
         views = max(len(method.views(sample)) for method in {one.decoding for one in requests})
-        return fitting_batch_size(self.hf_model, positions, views)
+        beams = max(request.settings.num_beams for request in requests)
+        return fitting_batch_size(self.hf_model, positions, views * beams)
 
     def prepare(self, request: Request) -> PreparedRequest:
         """Prepare a request: open its images, make its views, encode their prompts.

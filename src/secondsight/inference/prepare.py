@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
+from secondsight.decoding.beams import Search
 from secondsight.decoding.changes import Edits, edits_of
 from secondsight.decoding.collate import TOKEN_ALIGNED
 from secondsight.decoding.exits import exits_of
@@ -31,6 +32,7 @@ from secondsight.methods import Method
 from secondsight.methods.returned import checked_views
 from secondsight.request import Request
 from secondsight.sample import Sample
+from secondsight.settings import Settings
 
 Ask = Callable[[Sample, str], str]
 """Puts a method's own question about a sample to the model, and returns its reply."""
@@ -117,12 +119,13 @@ def prepare(backbone: Backbone, request: Request, ask: Ask) -> PreparedRequest:
     base = backbone.to_device(inputs[0])
     generation = _generation(backbone, base, longest, settings.for_generate())
     ends = end_ids(generation.config.eos_token_id)
+    ending = Ending(backbone.tokenizer, ends, settings.stop, longest)
     sampler = partial(
         OwnSampler,
         base["input_ids"],
         generation.processors,
         derive_seed(seed, "tokens") if settings.samples else None,
-        Ending(backbone.tokenizer, ends, settings.stop, longest),
+        ending,
     )
     on_device = (base, *map(backbone.to_device, inputs[1:]))
     changed = edits_of(seen)
@@ -147,8 +150,23 @@ def prepare(backbone: Backbone, request: Request, ask: Ask) -> PreparedRequest:
             request.schedule,
             generation.constants,
             exits_of(backbone.hf_model, method, base["input_ids"]),
+            _search(settings, ending),
         ),
         seconds=time.perf_counter() - start,
+    )
+
+
+def _search(settings: Settings, ending: Ending) -> Search | None:
+    """How several hypotheses are searched through; None for writing one."""
+    if settings.num_beams == 1:
+        return None
+    return Search(
+        settings.num_beams,
+        ending,
+        ending.longest,
+        len(ending.ends),
+        settings.length_penalty,
+        settings.early_stopping,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -25,7 +24,7 @@ def provenance(asked: PreparedRequest) -> dict[str, Any]:
         for name, choice in zip(asked.names, asked.choices, strict=True)
     ]
     reply = {"reply": sample.reply} if sample.reply is not None else {}
-    generation = asdict(settings)
+    generation = settings.recorded()
     seed = generation.pop("seed")
     return {
         "image": sample.digest,
@@ -35,7 +34,7 @@ def provenance(asked: PreparedRequest) -> dict[str, Any]:
         "method": {"name": method.name, "spec": method.spec, **method.parameters, **reply},
         "views": views,
         "seed": seed,
-        "settings": {**generation, "stop": list(settings.stop)},
+        "settings": generation,
         "versions": {
             "secondsight": version("secondsight"),
             "transformers": transformers.__version__,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from collections.abc import Sequence as Many
 
-from secondsight.answer import Answer, TokenUpdate
+from secondsight.answer import Alternative, Answer, FinishReason, TokenUpdate
+from secondsight.decoding.beams import Ended
 from secondsight.decoding.sequence import Sequence, Update
 from secondsight.decoding.step import Observer, Step
 from secondsight.inference.backbone import Backbone
@@ -57,8 +59,8 @@ class Ticket:
         self._callbacks: list[Callable[[Ticket], None]] = []
         self._start = time.perf_counter()
         self._first: float | None = None
-        watching = self._recorder is not None or observer is not None
-        self._handle = runner.submit(asked.prepared, self._hear, self._watch if watching else None)
+        watch = self._recorder if observer is None else self._watch
+        self._handle = runner.submit(asked.prepared, self._hear, watch)
 
     @property
     def prompt_tokens(self) -> int:
@@ -134,21 +136,25 @@ class Ticket:
         if self._listener is None or self._pieces is None:
             return
         ids, ended = update.sequence.ids, update.finished
+        if update.sequence.found:  # all of a search's tokens are new when it ends
+            for index, token in enumerate(ids if update.token is None else ids[:-1]):
+                piece = self._pieces.next(ids[: index + 1])
+                self._listener(TokenUpdate(index, token, piece, None))
         kept = ids[:-1] if ended == "eos" else ids
         text = self._pieces.next(kept, last=ended is not None)
         index = len(ids) - (update.token is not None)
         self._listener(TokenUpdate(index, update.token, text, ended))
 
     def _read(self, sequence: Sequence) -> Answer:
-        request, tokenizer = self.asked.request, self._backbone.tokenizer
         reason = sequence.finished
         assert reason is not None
-        ids = sequence.ids[:-1] if reason == "eos" else sequence.ids
+        ids, text = self._text(sequence.ids, reason)
+        found = sequence.found[: self.asked.request.settings.num_return_sequences]
         evidence = None if self._recorder is None else tuple(self._recorder.tokens[: len(ids)])
         now = time.perf_counter()
         return Answer(
-            text=until_stop(read(tokenizer, ids), request.settings.stop),
-            ids=tuple(ids),
+            text=text,
+            ids=ids,
             finish_reason=reason,
             timings={
                 "encode": self.asked.seconds,
@@ -157,4 +163,16 @@ class Ticket:
             },
             provenance=self._backbone.facts() | provenance(self.asked),
             evidence=evidence,
+            score=found[0].score if found else None,
+            alternatives=tuple(self._alternative(one) for one in found[1:]),
         )
+
+    def _alternative(self, one: Ended) -> Alternative:
+        ids, text = self._text(one.ids, one.reason)
+        return Alternative(text, ids, one.reason, one.score)
+
+    def _text(self, written: Many[int], reason: FinishReason) -> tuple[tuple[int, ...], str]:
+        """Ids as an answer has them, and their text."""
+        ids = tuple(written[:-1] if reason == "eos" else written)
+        text = read(self._backbone.tokenizer, ids)
+        return ids, until_stop(text, self.asked.request.settings.stop)

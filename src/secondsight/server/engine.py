@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from secondsight.answer import Answer, TokenUpdate
+from secondsight.decoding.sequence import rows_of
 from secondsight.decoding.step import Step
 from secondsight.inference import Model
 from secondsight.inference.ticket import Ticket
@@ -108,7 +109,7 @@ class EngineBackend:
         running = list(self._engine.running)
         return Load(
             running=len(running),
-            rows=sum(len(one.rows) for one in running),
+            rows=len(rows_of(running)),
             waiting=len(self._engine.waiting),
         )
 
@@ -149,7 +150,7 @@ class _Listener:
         self._texts = texts
         self._on_token = on_token
         self._on_end = on_end
-        self._scores: Scores | None = None
+        self._scores: dict[int, Scores] = {}
 
     @property
     def watching(self) -> bool:
@@ -158,7 +159,7 @@ class _Listener:
 
     def observe(self, step: Step) -> None:
         """Read a step's logits."""
-        self._scores = scores_of(
+        self._scores[step.index] = scores_of(
             self._texts,
             step.logits,
             step.scores,
@@ -171,7 +172,7 @@ class _Listener:
 
     def hear(self, update: TokenUpdate) -> None:
         """A token came, or the answer ended without one."""
-        scores, self._scores = self._scores, None
+        scores = self._scores.pop(update.index, None)
         if update.id is None or update.finish_reason == "eos":
             # The token that says that the answer is over is no part of it.
             if update.text:

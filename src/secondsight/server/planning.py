@@ -30,6 +30,8 @@ def chat(asked: ChatRequest, name: str, limits: Limits) -> tuple[Conversation, l
     _few_enough(count, "n", limits)
     talk = conversation(asked.messages)
     settings = settings_of(asked, limits.new_tokens)
+    if count > 1 and settings.num_beams > 1:
+        raise bad_request(f"n is {count}, and a search has one best answer. Leave n out.", "n")
     return talk, [
         _generation(asked, talk, method, replace(settings, seed=settings.seed + number))
         for number in range(count)
@@ -62,6 +64,8 @@ def traced(asked: TraceRequest, name: str, limits: Limits) -> tuple[Conversation
     method = chosen(name, asked.model, asked.method)
     talk = conversation(asked.messages)
     settings = settings_of(asked, limits.trace_tokens)
+    if settings.num_beams > 1:
+        raise bad_request("A trace follows one hypothesis. Leave num_beams out.", "num_beams")
     return talk, Generation(_sample(talk), method, settings, share_views=asked.share_views)
 
 
@@ -100,6 +104,9 @@ def settings_of(asked: Asked, longest: int) -> Settings:
             else asked.repetition_penalty,
             stop=stop,
             seed=seed,
+            num_beams=asked.num_beams or 1,
+            length_penalty=1.0 if asked.length_penalty is None else asked.length_penalty,
+            early_stopping=asked.early_stopping or False,
         )
     except UserError as error:
         raise from_user_error(error) from None

@@ -75,6 +75,10 @@ class StreamOptions(BaseModel):
 Stop = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
+MOST_BEAMS: Final = 16
+"""The most hypotheses of a search: each takes the memory of an answer."""
+
+
 class Asked(BaseModel):
     """What a chat completion, a comparison and a trace have in common."""
 
@@ -91,7 +95,9 @@ class Asked(BaseModel):
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=16)] | None = None
     share_views: bool = False
-    num_beams: Literal[1] | None = None
+    num_beams: Annotated[int, Field(ge=1, le=MOST_BEAMS)] | None = None
+    length_penalty: Annotated[float, Field(ge=-10, le=10)] | None = None
+    early_stopping: Literal[True, False, "never"] | None = None
     # Fields of OpenAI's that mean nothing here, or nothing at these values.
     user: str | None = None
     safety_identifier: str | None = None
@@ -204,7 +210,6 @@ def _problem(kind: type[BaseModel], error: ValidationError) -> ApiError:
 
 
 _NOTHING_BUT: Final = {
-    "num_beams": "1 (beam search is not offered by the server)",
     "store": "false",
     "service_tier": "auto or default",
     "presence_penalty": "0 (repetition_penalty is what secondsight has)",
