@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from secondsight.server.config import Limits
+
 from .conftest import Live, Serve, data_url, with_image
 from .fake import FakeBackend
 
@@ -175,6 +177,25 @@ def test_the_models(live: Live) -> None:
     assert live.http.get("/v1/models/tiny@nothing").status_code == 400
 
 
+def test_methods_that_load_another_model_are_for_whoever_runs_the_server(serve: Serve) -> None:
+    live = serve(limits=Limits(helpers=True))
+    names = [model["id"] for model in live.http.get("/v1/models").json()["data"]]
+    assert "tiny@agla" in names
+    assert live.ask(method="agla").status_code == 200
+    assert live.ask(method="agla:matcher=evil/model").status_code == 400
+    listed = serve().http.get("/v1/models").json()["data"]
+    assert "tiny@agla" not in [model["id"] for model in listed]
+
+
+def test_methods_that_are_combined(live: Live) -> None:
+    choice = live.ask("x", method="vcd:alpha=2+m3id").json()["choices"][0]
+    assert choice["secondsight"]["method"] == "vcd:alpha=2+m3id"
+    one = live.http.get("/v1/models/tiny%40vcd%2Bm3id").json()["secondsight"]
+    assert one["name"] == "vcd+m3id"
+    assert "vcd.alpha" in [parameter["name"] for parameter in one["parameters"]]
+    assert 'method="combination"' in live.http.get("/metrics").text
+
+
 def test_no_path_of_the_machine_is_told(live: Live) -> None:
     for response in (live.ask(), live.http.get("/v1/secondsight/server")):
         assert "secret" not in response.text
@@ -215,6 +236,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"method": "nothing"}, "method"),
     ({"method": "ritual:alpha=x"}, "method"),
     ({"method": "/etc/passwd"}, "method"),
+    ({"method": "lcd:model=/etc"}, "method"),
+    ({"method": "vcd+lcd:model=evil/model"}, "method"),
+    ({"model": "tiny@lcd:alpha=1,model=evil/model"}, "model"),
+    ({"method": "agla"}, "method"),
+    ({"method": "agla:matcher=evil/model"}, "method"),
+    ({"method": "vcd+agla"}, "method"),
     ({"model": "gpt-4"}, "model"),
     ({"model": "tiny@nothing"}, "model"),
     ({"messages": []}, "messages"),

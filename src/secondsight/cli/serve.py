@@ -111,6 +111,15 @@ def serve(
             rich_help_panel=_AMOUNT,
         ),
     ] = 30.0,
+    allow_helpers: Annotated[
+        bool,
+        typer.Option(
+            "--allow-helpers",
+            help="Offer methods that load another model, such as agla's; it is fetched when a "
+            "client first asks for one.",
+            rich_help_panel=_ACCESS,
+        ),
+    ] = False,
     plugin: options.Plugin = None,
     *,
     loading: Loading,
@@ -146,7 +155,7 @@ def serve(
         deadline=deadline,
         grace=grace,
         exposed=no_key,
-        limits=Limits(new_tokens=max_tokens),
+        limits=Limits(new_tokens=max_tokens, helpers=allow_helpers),
     )
     load_plugins(plugin or ())
     _log_to_stderr()

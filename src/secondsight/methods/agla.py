@@ -27,7 +27,9 @@ class AGLA(Method):
     helper: ClassVar[str] = "an image-text matching model"
     alpha: float = parameter(2.0, "weight of the masked image")
     relevance: str = parameter("blip", "what finds the parts that matter: blip, or one's own")
-    matcher: str = parameter(MATCHER, "blip: the image-text matching model, by name or folder")
+    matcher: str = parameter(
+        MATCHER, "blip: the image-text matching model, by name or folder", loads=True
+    )
     official: bool = parameter(False, "look at the masked image for the first token only")
     beta: float | None = plausibility(0.5)
 

@@ -17,10 +17,24 @@ from secondsight.views import Original, View
 
 
 def parameter(
-    default: Any, help: str, *, low: float | None = None, high: float | None = None
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    loads: bool = False,
 ) -> Any:
-    """A hyper-parameter of a method: its default, its meaning, and its range (ends included)."""
-    return dataclasses.field(default=default, metadata={"help": help, "low": low, "high": high})
+    """A hyper-parameter of a method: its default, its meaning, and its range (ends included).
+
+    Args:
+        default: Its default.
+        help: What it means, in a line.
+        low: The least value.
+        high: The greatest value.
+        loads: Whether it names a model that is loaded; a server's clients may not set it.
+    """
+    meaning = {"help": help, "low": low, "high": high, "loads": loads}
+    return dataclasses.field(default=default, metadata=meaning)
 
 
 def plausibility(default: float | None) -> Any:

@@ -31,7 +31,7 @@ class LCD(Method):
     alpha: float = parameter(2.0, "weight of the contrast, divided by the entropy in nats", low=0)
     entropy: bool = parameter(True, "whether the weight is divided by the entropy")
     model: str = parameter(
-        "", "another language model, by name or folder; none for the model's own"
+        "", "another language model, by name or folder; none for the model's own", loads=True
     )
 
     def views(self, sample: Sample) -> tuple[View, ...]:

@@ -76,11 +76,12 @@ def create_app(service: Service, *, startup: Callable[[], None] | None = None) -
 
     @app.get("/v1/models")
     async def models() -> Response:
-        return JSONResponse({"object": "list", "data": names.listing(config.name, created_at)})
+        listed = names.listing(config.name, created_at, helpers=config.limits.helpers)
+        return JSONResponse({"object": "list", "data": listed})
 
     @app.get("/v1/models/{model_id:path}")
     async def model(model_id: str) -> Response:
-        method = names.chosen(config.name, model_id, None)
+        method = names.chosen(config.name, model_id, None, helpers=config.limits.helpers)
         return JSONResponse(names.model_object(model_id, config.name, method, created_at))
 
     @app.get("/v1/secondsight/server")

@@ -91,6 +91,6 @@ class Completions:
 
 
 def method_label(generations: list[Generation]) -> str:
-    """What the metrics call the methods of a request: a registered name, or ``several``."""
-    found = {type(generation.method).name for generation in generations}
+    """What the metrics call a request's methods: a registered name, combination, or several."""
+    found = {type(generation.method).name or "combination" for generation in generations}
     return found.pop() if len(found) == 1 else "several"

@@ -31,6 +31,8 @@ class Limits:
         new_tokens: The longest answer; more is cut to it.
         trace_tokens: The longest answer that is traced.
         traces: Traces that run or wait at once.
+        helpers: Whether clients may ask for methods that load another model, which takes time,
+            memory, and the network where it was never fetched.
     """
 
     body: int = 32 * MEGABYTE
@@ -45,6 +47,7 @@ class Limits:
     new_tokens: int = 4096
     trace_tokens: int = 128
     traces: int = 4
+    helpers: bool = False
 
 
 @dataclass(frozen=True)

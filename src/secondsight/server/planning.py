@@ -25,7 +25,7 @@ def chat(asked: ChatRequest, name: str, limits: Limits) -> tuple[Conversation, l
     Raises:
         ApiError: 400 or 404.
     """
-    method = chosen(name, asked.model, asked.method)
+    method = chosen(name, asked.model, asked.method, helpers=limits.helpers)
     count = asked.n or 1
     _few_enough(count, "n", limits)
     talk = conversation(asked.messages)
@@ -51,7 +51,10 @@ def comparison(
     _few_enough(len(asked.methods), "methods", limits)
     talk = conversation(asked.messages)
     settings = settings_of(asked, limits.new_tokens)
-    methods = [created(spec, f"methods[{number}]") for number, spec in enumerate(asked.methods)]
+    methods = [
+        created(spec, f"methods[{number}]", helpers=limits.helpers)
+        for number, spec in enumerate(asked.methods)
+    ]
     return talk, [_generation(asked, talk, method, settings) for method in methods]
 
 
@@ -61,7 +64,7 @@ def traced(asked: TraceRequest, name: str, limits: Limits) -> tuple[Conversation
     Raises:
         ApiError: 400 or 404.
     """
-    method = chosen(name, asked.model, asked.method)
+    method = chosen(name, asked.model, asked.method, helpers=limits.helpers)
     talk = conversation(asked.messages)
     settings = settings_of(asked, limits.trace_tokens)
     if settings.num_beams > 1:

@@ -23,6 +23,9 @@ T = TypeVar("T")
 _DECODERS: Final = 2
 """Images that are opened at once."""
 
+_STARTERS: Final = 4
+"""Requests that are prepared at once; some ask the model a question first, and wait for it."""
+
 _STARTING: Final = 15.0
 """When to come again while the model loads or the server stops, in seconds."""
 
@@ -101,7 +104,7 @@ class Service:
         self.backend: Backend | None = None
         self.decode_seconds: Callable[[float], None] = lambda seconds: None
         self._decoders: Executor = ThreadPoolExecutor(_DECODERS, "decode")
-        self._starters: Executor = ThreadPoolExecutor(1, "start")
+        self._starters: Executor = ThreadPoolExecutor(_STARTERS, "start")
         self._tracer: Executor = ThreadPoolExecutor(1, "trace")
         self._idle = asyncio.Event()
         self._idle.set()
