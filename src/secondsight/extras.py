@@ -17,6 +17,7 @@ EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
     "eval": ("inflect", "jsonschema", "matplotlib", "scipy", "statsmodels"),
     "trace": ("inflect",),
     "serve": ("fastapi", "inflect", "uvicorn", "prometheus_client", "python_multipart"),
+    "bulk": ("fsspec", "pyarrow"),
     "ray": ("ray",),
     "agla": ("scipy",),
     "nouns": ("spacy",),

@@ -64,6 +64,7 @@ class Command:
 
 COMMANDS: Final = (
     Command("describe", "describe", "describe", "Answer a question about images.", ASK),
+    Command("caption", "caption", "caption", "Caption or question whole buckets of images.", ASK),
     Command(
         "compare",
         "compare",

@@ -1,0 +1,119 @@
+"""A worker: a process with a model of its own that answers shards, one after the other.
+
+It is told what to do by lines of JSON on its standard input, and says by lines on its standard
+output how it went. When its input ends, it ends, whatever it is at: the driver is gone.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import pickle
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any, TextIO
+
+from secondsight.bulk.answering import Answering, Records
+from secondsight.bulk.manifest import read_manifest
+from secondsight.bulk.rows import Row
+from secondsight.bulk.shards import write_shard
+from secondsight.errors import UserError
+
+KILLED = "This row ended the worker that was answering it, twice: its image may be damaged or huge."
+
+
+class Worker:
+    """Answers shards of a run.
+
+    Args:
+        folder: The run's folder.
+        answering: Answers rows.
+        say: Called with what happens.
+    """
+
+    def __init__(self, folder: Path, answering: Answering, say: Any) -> None:
+        self._folder, self._answering, self._say = folder, answering, say
+        self._manifest = read_manifest(folder)
+
+    def shard(self, number: int, *, careful: bool = False, skip: tuple[int, ...] = ()) -> None:
+        """Answer a shard and write its file.
+
+        Args:
+            number: The shard.
+            careful: Whether to answer rows one by one, naming each before it is touched.
+            skip: Places of rows that ended a worker.
+        """
+        start = time.perf_counter()
+        rows = self._manifest.rows_of(self._folder, number)
+        records = self._one_by_one(rows, skip) if careful else self._answering(rows)
+        write_shard(self._folder, number, records)
+        failed = [str(record["error"]) for record in records if "error" in record]
+        self._say(
+            {
+                "done": number,
+                "rows": len(rows),
+                "failed": failed,
+                "seconds": time.perf_counter() - start,
+            }
+        )
+
+    def _one_by_one(self, rows: list[Row], skip: tuple[int, ...]) -> Records:
+        records: Records = []
+        for place, row in enumerate(rows):
+            if place in skip:
+                asked = {"id": row.id, "image": row.image, "question": row.question}
+                records.append({**asked, "error": KILLED})
+            else:
+                self._say({"row": place})
+                records += self._answering([row])
+        return records
+
+
+def main() -> None:
+    """Read what to do, and do it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver ends its workers itself
+    said = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what libraries print is no message
+    asked = _listening(sys.stdin)
+
+    def say(message: dict[str, Any]) -> None:
+        said.write(json.dumps(message) + "\n")
+        said.flush()
+
+    try:
+        plan = asked.get()
+        answering: Answering = pickle.loads(base64.b64decode(plan["starter"]))()
+        say({"identity": dict(answering.identity), "device": answering.device})
+        asked.get()  # the driver agrees
+        worker = Worker(Path(plan["folder"]), answering, say)
+        while True:
+            task = asked.get()
+            worker.shard(task["shard"], careful=task["careful"], skip=tuple(task["skip"]))
+    except UserError as error:
+        say({"error": str(error)})
+    except BaseException as error:
+        say({"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()})
+    said.flush()
+    os._exit(1)
+
+
+def _listening(stream: TextIO) -> queue.Queue[dict[str, Any]]:
+    asked: queue.Queue[dict[str, Any]] = queue.Queue()
+
+    def listen() -> None:
+        for line in stream:
+            asked.put(json.loads(line))
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
+    return asked
+
+
+if __name__ == "__main__":
+    main()
