@@ -156,11 +156,13 @@ def test_methods_parameters_and_the_link(visit: Visit, browser: Any, live: Live)
     ritual = page.locator('details[data-method="ritual"]')
     ritual.locator("summary").click()
     ritual.locator('input[data-name="alpha"]').fill("2")
+    page.fill("#own", "vcd:alpha=2+icd; ")
     page.locator("#parameters > summary").click()
     page.fill("#set-seed", "7")
+    page.fill("#set-num_beams", "1")
     page.fill("#set-temperature", "0.5")
     visit.ask()
-    visit.finished()
+    visit.finished(4)
     assert visit.answer("ritual:alpha=2").locator(".text").inner_text().startswith("ritual:alpha=2")
     assert visit.answer("apc").locator(".tag.control").is_visible()
     assert "seed7" in visit.answer("regular").locator(".text").inner_text()
@@ -169,10 +171,10 @@ def test_methods_parameters_and_the_link(visit: Visit, browser: Any, live: Live)
     again = Visit(browser, live, path)
     again.page.locator("#images img").wait_for()  # the example can be taken again
     assert again.page.locator("#question").input_value() == QUESTION
-    assert again.page.locator("#count").inner_text() == "3 chosen"
+    assert again.page.locator("#count").inner_text() == "4 chosen"
     again.page.click("#send")
-    again.finished()
-    for method in ("regular", "ritual:alpha=2", "apc"):
+    again.finished(4)
+    for method in ("regular", "ritual:alpha=2", "apc", "vcd:alpha=2+icd"):
         texts = [one.answer(method).locator(".text").inner_text() for one in (visit, again)]
         assert texts[0] == texts[1]
     again.page.close()

@@ -20,7 +20,7 @@ export function read(fragment) {
   const fields = new URLSearchParams(fragment.replace(/^#/, ""));
   if (!fields.has("q")) return null;
   const settings = {};
-  for (const name of ["temperature", "top_p", "top_k", "repetition_penalty", "max_completion_tokens", "seed"]) {
+  for (const name of ["temperature", "top_p", "top_k", "repetition_penalty", "max_completion_tokens", "num_beams", "seed"]) {
     const value = Number(fields.get(name));
     if (fields.has(name) && Number.isFinite(value)) settings[name] = value;
   }

@@ -17,6 +17,7 @@ export function fill(models, onChange) {
     ...(controls.length ? [h("h3", {}, "Controls, which a method must beat"), pills(controls)] : []),
     ...known.map(details));
   byId("methods").addEventListener("change", refresh);
+  byId("own").addEventListener("input", () => changed());
   refresh();
 }
 
@@ -45,21 +46,25 @@ function refresh() {
 
 /** The chosen methods as text, with the parameters that were set. */
 export function chosen() {
-  return boxes().filter((box) => box.checked).map((box) => {
+  const own = byId("own").value.split(";").map((spec) => spec.trim()).filter(Boolean);
+  return [...boxes().filter((box) => box.checked).map((box) => {
     const set = [...detailsOf(box.value).querySelectorAll("input")].filter((input) => input.value.trim() !== "");
     const text = set.map((input) => `${input.dataset.name}=${input.value.trim()}`).join(",");
     return box.value + (text ? `:${text}` : "");
-  });
+  }), ...own].filter((spec, place, all) => all.indexOf(spec) === place);
 }
 
 /** Choose methods by their text; those that the server does not have are returned. */
 export function choose(specs) {
-  const unknown = [];
+  const unknown = [], own = [];
   for (const box of boxes()) box.checked = false;
   for (const spec of specs) {
     const [name, ...rest] = spec.split(":");
     const box = boxes().find((one) => one.value === name);
-    if (!box) { unknown.push(spec); continue; }
+    if (!box || rest.join(":").includes("+")) {
+      (spec.includes("+") ? own : unknown).push(spec);
+      continue;
+    }
     box.checked = true;
     for (const pair of rest.join(":").split(",").filter(Boolean)) {
       const [key, ...value] = pair.split("=");
@@ -67,6 +72,7 @@ export function choose(specs) {
       if (input) { input.value = value.join("="); detailsOf(name).open = true; }
     }
   }
+  byId("own").value = own.join("; ");
   refresh();
   return unknown;
 }

@@ -8,12 +8,13 @@ const FIELDS = [
   ["top_k", "Top k", { min: 0, step: 1 }],
   ["repetition_penalty", "Repetition penalty", { min: 0, step: "any" }],
   ["max_completion_tokens", "Longest answer", { min: 1, step: 1 }],
+  ["num_beams", "Beams", { min: 1, max: 16, step: 1 }],
   ["seed", "Seed", { step: 1 }],
 ];
 
 export function fill(defaults, changed) {
   byId("settings").replaceChildren(...FIELDS.map(([name, label, bounds]) => h("label", {}, label,
-    h("input", { type: "number", id: `set-${name}`, placeholder: name === "top_k" ? "all" : String(defaults[name] ?? ""), ...bounds, onchange: changed }))),
+    h("input", { type: "number", id: `set-${name}`, placeholder: ({ top_k: "all", num_beams: "1" })[name] ?? String(defaults[name] ?? ""), ...bounds, onchange: changed }))),
   h("label", {}, "Stop before", h("input", { type: "text", id: "set-stop", placeholder: "nothing", onchange: changed })));
 }
 
