@@ -23,7 +23,9 @@ from playwright.sync_api import sync_playwright
 
 PORT = 8766
 URL = f"http://127.0.0.1:{PORT}"
-QUESTION = "Describe this image in detail."
+ASKED = "#q=Describe+this+image+in+detail.&m=regular;ritual;vcd&img=scene-2"
+"""A drawn scene, so that what the answers make up is marked."""
+
 DOCS = Path(__file__).parents[1] / "docs"
 LOOKS = [
     ("light-1280", 1280, 900, "light"),
@@ -49,19 +51,15 @@ def started() -> subprocess.Popen[bytes]:
 
 
 def shot(browser: Any, width: int, height: int, scheme: str) -> Image.Image:
-    """The page after an answer, with the pointer on a word that methods disagree about."""
+    """The page after an answer, with the pointer on an object that is not in the image."""
     page = browser.new_page(
         viewport={"width": width, "height": height}, color_scheme=scheme, device_scale_factor=1.25
     )
-    page.goto(URL)
-    page.locator("#methods .pill").first.wait_for()
-    page.click("#demo")
+    page.goto(f"{URL}/{ASKED}")
     page.locator("#images img").wait_for()
-    page.fill("#question", QUESTION)
     page.click("#send")
-    page.locator("article.answer:not(.writing)").nth(2).wait_for(timeout=60_000)
-    page.locator("#stop").wait_for(state="hidden")
-    page.locator("article.answer").nth(1).locator(".word.changed").first.click()
+    page.locator(".next").wait_for(timeout=60_000)
+    page.locator("article.answer .word.invented").first.click()
     page.locator("#attention figure canvas").first.wait_for(timeout=60_000)
     picture = Image.open(io.BytesIO(page.screenshot(full_page=width < 500)))
     page.close()

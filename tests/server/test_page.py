@@ -211,7 +211,7 @@ def test_a_scene_whose_truth_is_known(browser: Any, live: Live) -> None:
     page.locator(".next").wait_for()
     answer = visit.answer("regular")
     assert answer.locator(".invented").all_inner_texts() == [absent]
-    assert "1 of 2 objects made up" in answer.locator("header").inner_text()
+    assert "1 of 2 mentions made up" in answer.locator("header").inner_text()
     truth = page.locator(".truth")
     assert not truth.evaluate("one => one.open")
     truth.locator("summary").click()

@@ -32,7 +32,7 @@ export async function look(answer, index) {
   state.token = token;
   render(place);
   await Promise.allSettled([...place.querySelectorAll("img")].map((image) => image.decode()));
-  place.scrollIntoView({ block: "start" });
+  byId("inspector").scrollTo({ top: place.offsetTop - 12 });
 }
 
 function render(place) {

@@ -40,7 +40,7 @@ export async function judge(scene, turn) {
       total.named += named[place].length;
       total.invented += wrong.length;
       answer.invented(wrong);
-      if (wrong.length) answer.note(`${wrong.length} of ${named[place].length} objects made up`, "bad");
+      if (wrong.length) answer.note(`${wrong.length} of ${named[place].length} mentions made up`, "bad");
       else if (named[place].length) answer.note("every object is there", "good");
     }
   });
