@@ -23,6 +23,12 @@ from secondsight.inference import prepare
 QUESTION = "What is in the image?"
 Picture = Callable[..., Image.Image]
 CONTRASTIVE = ("vcd", "m3id:decay=0.3", "ritual", "icd", "sid", "avisc", "pai", "lcd", "ritual+vcd")
+OPERA = (
+    "opera",
+    "opera:beams=1,weight=50",
+    "opera:beams=2,candidates=3,threshold=-1",
+    "opera:beams=2,candidates=2,threshold=0,official=true+vcd",
+)
 EARLY = ("dola", "deco", "only:beta=0.001", "revisit")
 
 
@@ -147,8 +153,10 @@ def test_one_beam_is_greedy_decoding(
     greedy = model.answer(picture(2), QUESTION, method, **options)
     whole = prepare._search
 
-    def one_beam(chosen: Settings, ending: Any) -> Any:
-        return replace(whole(replace(chosen, num_beams=2), ending), beams=1)  # type: ignore[type-var]
+    def one_beam(method: Any, chosen: Settings, *rest: Any) -> Any:
+        found = whole(method, replace(chosen, num_beams=2), *rest)
+        assert found is not None
+        return replace(found, beams=1)
 
     monkeypatch.setattr(prepare, "_search", one_beam)
     searched = model.answer(picture(2), QUESTION, method, **options)
@@ -164,10 +172,10 @@ def test_one_beam_is_greedy_decoding(
 
 plans = st.lists(
     st.tuples(
-        st.sampled_from(["regular", *CONTRASTIVE, *EARLY]),
+        st.sampled_from(["regular", *CONTRASTIVE, *EARLY, *OPERA]),
         st.sampled_from([1, 1, 2, 3, 5]),
         st.integers(0, 3),
-        st.integers(1, 9),
+        st.integers(1, 18),
         st.sampled_from(["joint", "lazy", "auto"]),
     ),
     min_size=2,

@@ -7,7 +7,8 @@ the sum of its log-probabilities divided by ``length ** length_penalty``, the en
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Many
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
@@ -15,11 +16,15 @@ import torch
 
 from secondsight.answer import FinishReason
 from secondsight.decoding.sampling import Ends
+from secondsight.methods.searches import Retrospection
 
 EarlyStopping = bool | Literal["never"]
 
-Note = Callable[[int, int], Any]
-"""Given a hypothesis's place and a token, what is kept about this token of it."""
+Note = Callable[[int, int, Mapping[str, Any]], Any]
+"""Given a hypothesis's place, a token and facts, what is kept about this token of it."""
+
+Attended = Mapping[str, torch.Tensor]
+"""What `watching.WatchAnswer` has seen of a row."""
 
 _LEAST: Final = torch.finfo(torch.float32).min
 """What some processors write for no chance."""
@@ -38,6 +43,8 @@ class Search:
         early_stopping: Whether the search ends with the first hypotheses that have ended, as many
             as there are beams; False for ending when the best of those that go on is behind all
             of them; ``never`` for ending when none can overtake them.
+        prompt: How many ids the prompt has, an image being one.
+        retrospection: OPERA's search, where it is that.
     """
 
     beams: int
@@ -46,6 +53,8 @@ class Search:
     end_tokens: int = 1
     length_penalty: float = 1.0
     early_stopping: EarlyStopping = False
+    prompt: int = 0
+    retrospection: Retrospection | None = None
 
 
 @dataclass(frozen=True)
@@ -74,12 +83,14 @@ class Beam:
         score: The sum of its log-probabilities.
         parent: The place of the hypothesis that it continues, in the step before.
         notes: As of `Ended`.
+        rewritten: Whether it continues nothing of that one but the prompt.
     """
 
     ids: tuple[int, ...] = ()
     score: float = 0.0
     parent: int = 0
     notes: Any = None
+    rewritten: bool = False
 
 
 @dataclass
@@ -98,13 +109,16 @@ class Beams:
     ended: list[Ended] = field(default_factory=list)
     done: bool = False
 
-    def advance(self, scores: torch.Tensor, note: Note | None = None) -> None:
+    def advance(
+        self, scores: torch.Tensor, note: Note | None = None, seen: Many[Attended] = ()
+    ) -> None:
         """Go a token further.
 
         Args:
             scores: The final scores after each hypothesis that goes on, float32 of shape
                 (hypotheses, vocabulary); minus infinity for tokens without a chance.
             note: What is to be kept about a token.
+            seen: What the newest token of each attended to, where the search asks for it.
         """
         search, length = self.search, len(self.going[0].ids) + 1
         going: list[Beam] = []
@@ -117,7 +131,7 @@ class Beams:
                 continue
             if reason is not None and rank >= search.beams:
                 continue
-            notes = (note(parent, token), before.notes) if note is not None else None
+            notes = (note(parent, token, {}), before.notes) if note is not None else None
             if reason is None:
                 going.append(Beam(ids, score, parent, notes))
             else:
@@ -147,11 +161,13 @@ class Beams:
         wanted = max(2, 1 + self.search.end_tokens) * self.search.beams
         best = sums.flatten().topk(min(wanted, sums.numel()))
         size = scores.shape[-1]
-        return [
+        found = [
             (place // size, place % size, value)
             for value, place in zip(best.values.tolist(), best.indices.tolist(), strict=True)
             if value > _LEAST
         ]
+        # Where nothing has a chance, greedy decoding goes on with the best token all the same.
+        return found or [(0, int(scores[0].argmax()), self.going[0].score)]
 
     def _final(self, score: float, length: int) -> float:
         return score / float(length) ** self.search.length_penalty

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from secondsight.decoding.beams import Ended, Note
+from secondsight.decoding.beams import Attended, Ended, Note
 from secondsight.decoding.rows import Pool, Row
 from secondsight.decoding.sampling import OwnSampler
 from secondsight.decoding.sequence import Hypothesis, Sequence
@@ -26,7 +26,7 @@ def advance(pool: Pool, sequence: Sequence, scores: torch.Tensor, note: Note | N
     """
     beams, before = sequence.beams, sequence.hypotheses
     assert beams is not None
-    beams.advance(scores, note)
+    beams.advance(scores, note, [_seen(one) for one in before])
     if beams.done:
         finish(sequence, beams.ended)
         return
@@ -55,6 +55,10 @@ def advance(pool: Pool, sequence: Sequence, scores: torch.Tensor, note: Note | N
             rows[number] = tuple(made[at * size : (at + 1) * size])
     if unused:
         pool.release([row for one in unused for row in one.rows])
+    for own, beam in zip(rows, beams.going, strict=True):
+        if beam.rewritten:  # all but the last token, which all rows get together
+            for row in own:
+                pool.rewrite(row, beam.ids[:-1])
     sequence.hypotheses = [
         _continued(sequence, own, beam.ids) for own, beam in zip(rows, beams.going, strict=True)
     ]
@@ -76,6 +80,11 @@ def finish(sequence: Sequence, found: list[Ended]) -> None:
         notes.append(told)
     for told in reversed(notes):
         told()
+
+
+def _seen(hypothesis: Hypothesis) -> Attended:
+    changes = hypothesis.rows[0].changes
+    return changes.found if changes is not None else {}
 
 
 def _continued(sequence: Sequence, rows: tuple[Row, ...], ids: tuple[int, ...]) -> Hypothesis:

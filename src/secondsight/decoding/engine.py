@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from collections.abc import Sequence as Many
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
@@ -224,10 +225,10 @@ class Engine:
         """Let a search write a token to every hypothesis that goes on."""
         observer = sequence.observer
 
-        def note(number: int, token: int) -> Any:
+        def note(number: int, token: int, facts: Mapping[str, Any]) -> Any:
             assert observer is not None
-            place = places[number]
-            return noted(observer, self._step(sequence, scoring, scores, place, token))
+            step = self._step(sequence, scoring, scores, places[number], token)
+            return noted(observer, replace(step, facts={**step.facts, **facts}))
 
         own = scores[places.start : places.stop]
         branching.advance(self.pool, sequence, own, None if observer is None else note)

@@ -89,6 +89,11 @@ def decode(
         criterion = StopStringCriteria(tokenizer_of(model), stop_strings)
         stopping_criteria = StoppingCriteriaList([*stopping_criteria, criterion])
     chosen, batch = create(method), len(input_ids)
+    if chosen.search() is not None:
+        raise UnsupportedError(
+            f"{chosen.name} searches, which generate(custom_generate=...) does not do: use "
+            "model.answer."
+        )
     given = {key: value for key, value in model_kwargs.items() if key not in OWN_INPUTS}
     original = {"input_ids": input_ids, **given}
     needed = chosen.views(Sample(image=None, question=""))

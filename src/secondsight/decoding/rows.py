@@ -238,6 +238,28 @@ class Pool:
         """
         self._copy(pairs, whole=False)
 
+    def rewrite(self, row: Row, tokens: Sequence[int]) -> None:
+        """Let a row hold other tokens behind its prompt, fewer than it held; they are yet unread.
+
+        What is between them and the prompt is masked from now on.
+        """
+        begin, index = self.head - len(tokens), row.index
+        for key, values in self._state.items():
+            own = values[..., index, :]
+            kind = own[..., row.end : row.end + 1].clone()
+            if key == "input_ids":
+                own[..., row.end : begin] = self._pad_id
+                own[..., begin : self.head] = own.new_tensor(tokens)
+            elif key == "attention_mask":
+                own[..., row.end : begin] = 0
+                own[..., begin : self.head] = 1
+            elif key == "position_ids":
+                count = torch.arange(1, len(tokens) + 1, device=own.device)
+                own[..., begin : self.head] = own[..., row.end - 1 : row.end] + count
+            else:
+                own[..., begin : self.head] = kind
+        row.cached, row.gapped = begin, True
+
     def append(self, tokens: Mapping[Row, int]) -> None:
         """Write one token behind every row.
 
@@ -491,6 +513,7 @@ class Pool:
             if source.cached > begin:
                 groups.setdefault((begin, source.cached), []).append((source, target))
             target.cached = max(source.cached, begin) if shared else source.cached
+            target.gapped = source.gapped
             target.exits = source.exits.copied() if source.exits is not None else None
             if source.changes is not None:
                 base = target.base.changes if target.base is not None else None

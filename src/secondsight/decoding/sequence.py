@@ -9,6 +9,7 @@ from typing import Any
 
 from secondsight.answer import FinishReason
 from secondsight.decoding.beams import Beams, Ended, Search
+from secondsight.decoding.opera import Retrospective
 from secondsight.decoding.recording import Exits, RowExits
 from secondsight.decoding.rows import Prompt, Row
 from secondsight.decoding.sampling import Sampler
@@ -110,7 +111,7 @@ class Sequence(Hypothesis):
     finished: FinishReason | None = None
     error: Exception | None = None
     reported: int = 0
-    beams: Beams | None = None
+    beams: Beams | Retrospective | None = None
     hypotheses: list[Hypothesis] = field(default_factory=list)
     found: list[Ended] = field(default_factory=list)
 
@@ -121,7 +122,9 @@ class Sequence(Hypothesis):
         search = self.prepared.search
         if search is not None:
             first = Hypothesis(self.prepared, self.observer, self.sampler, self.rows)
-            self.beams, self.hypotheses = Beams(search), [first]
+            own = search.retrospection is not None
+            self.beams = Retrospective(search) if own else Beams(search)
+            self.hypotheses = [first]
 
     def restart(self) -> None:
         """Forget what was written: with the same seed it is written again."""

@@ -27,7 +27,7 @@ from secondsight.inference.batching import (
     order,
 )
 from secondsight.inference.encoder import Encoder
-from secondsight.inference.prepare import PreparedRequest, prepare
+from secondsight.inference.prepare import PreparedRequest, most_hypotheses, prepare
 from secondsight.inference.runner import Runner
 from secondsight.inference.stream import Stream
 from secondsight.inference.ticket import Listener, Ticket
@@ -363,8 +363,8 @@ class Model:
         tokens = max(request.settings.max_new_tokens for request in requests)
         positions = min(prompt + tokens, self.encoder.context_length)
         views = max(len(method.views(sample)) for method in {one.decoding for one in requests})
-        beams = max(request.settings.num_beams for request in requests)
-        return fitting_batch_size(self.hf_model, positions, views * beams)
+        hypotheses = max(most_hypotheses(one.decoding, one.settings) for one in requests)
+        return fitting_batch_size(self.hf_model, positions, views * hypotheses)
 
     def prepare(self, request: Request) -> PreparedRequest:
         """Prepare a request: open its images, make its views, encode their prompts.

@@ -24,6 +24,7 @@ from secondsight.decoding.sampling import OwnSampler, derive_seed, generator
 from secondsight.decoding.schedule import check_schedule
 from secondsight.decoding.sequence import Prepared
 from secondsight.decoding.sharing import Prefix
+from secondsight.decoding.watching import WatchAnswer
 from secondsight.errors import MethodError, UserError
 from secondsight.inference.backbone import Backbone
 from secondsight.inference.ending import Ending, end_ids
@@ -101,6 +102,8 @@ def prepare(backbone: Backbone, request: Request, ask: Ask) -> PreparedRequest:
     start = time.perf_counter()
     check_schedule(request.schedule)
     method, settings = request.decoding, request.settings
+    if method.search() is not None:  # which draws nothing, whatever the temperature
+        settings = replace(settings, temperature=0.0, top_p=1.0, top_k=None)
     sample = request.sample.checked().opened()
     seed = derive_seed(settings.seed, sample.identity)
     question = method.ask_first(sample)
@@ -120,6 +123,9 @@ def prepare(backbone: Backbone, request: Request, ask: Ask) -> PreparedRequest:
     generation = _generation(backbone, base, longest, settings.for_generate())
     ends = end_ids(generation.config.eos_token_id)
     ending = Ending(backbone.tokenizer, ends, settings.stop, longest)
+    layout = backbone.layout(inputs[0])
+    written = layout.length - max(layout.image_tokens - 1, 0)
+    search = _search(method, settings, ending, written)
     sampler = partial(
         OwnSampler,
         base["input_ids"],
@@ -129,6 +135,8 @@ def prepare(backbone: Backbone, request: Request, ask: Ask) -> PreparedRequest:
     )
     on_device = (base, *map(backbone.to_device, inputs[1:]))
     changed = edits_of(seen)
+    if search is not None and search.retrospection is not None:
+        changed[0] = _watched(changed[0])
     for edits, one in zip(changed, inputs, strict=True):
         _check_edits(backbone, edits, one)
     prompts = tuple(
@@ -150,24 +158,60 @@ def prepare(backbone: Backbone, request: Request, ask: Ask) -> PreparedRequest:
             request.schedule,
             generation.constants,
             exits_of(backbone.hf_model, method, base["input_ids"]),
-            _search(settings, ending),
+            search,
         ),
         seconds=time.perf_counter() - start,
     )
 
 
-def _search(settings: Settings, ending: Ending) -> Search | None:
-    """How several hypotheses are searched through; None for writing one."""
-    if settings.num_beams == 1:
+def _search(method: Method, settings: Settings, ending: Ending, prompt: int) -> Search | None:
+    """How several hypotheses are searched through; None for writing one.
+
+    Args:
+        method: The method, which may bring its own search; its beams are those of the settings
+            where these ask for several.
+        settings: The settings.
+        ending: Where an answer ends.
+        prompt: How many ids the prompt has, an image being one.
+    """
+    own = method.search()
+    if own is None and settings.num_beams == 1:
         return None
+    if own is not None and settings.num_beams > 1:
+        own = replace(own, beams=settings.num_beams)
     return Search(
-        settings.num_beams,
+        settings.num_beams if own is None else own.beams,
         ending,
         ending.longest,
         len(ending.ends),
         settings.length_penalty,
         settings.early_stopping,
+        prompt,
+        own,
     )
+
+
+def most_hypotheses(method: Method, settings: Settings) -> int:
+    """How many hypotheses a request has at a time, each with a row for every view."""
+    own = method.search()
+    if own is None:
+        return settings.num_beams
+    beams = settings.num_beams if settings.num_beams > 1 else own.beams
+    return beams * own.candidates
+
+
+def _watched(edits: Edits | None) -> Edits:
+    """What a base view changes, and an onlooker of what written tokens attend to.
+
+    Raises:
+        MethodError: Something else edits or watches its attention.
+    """
+    if edits is not None:
+        raise MethodError(
+            "opera goes by the attention of the base view, which another part of this method edits "
+            "or watches: they cannot be combined."
+        )
+    return Edits(probe=WatchAnswer())
 
 
 def _given(request: Request, sample: Sample, names: Sequence[str]) -> Iterator[Sample]:

@@ -12,6 +12,7 @@ import torch
 
 from secondsight.errors import MethodError, nearest
 from secondsight.methods.exits import Early, Exit
+from secondsight.methods.searches import Retrospection
 from secondsight.sample import Sample
 from secondsight.views import Original, View
 
@@ -107,6 +108,10 @@ class Method:
             MethodError: The model has not the layers that were asked for.
         """
         return ()
+
+    def search(self) -> Retrospection | None:
+        """The search that the method brings; None for one that takes any."""
+        return None
 
     def combine(self, logits: torch.Tensor, step: int) -> torch.Tensor:
         """Combine the views' next-token logits into scores, before plausibility.

@@ -12,6 +12,7 @@ import torch
 from secondsight.errors import MethodError
 from secondsight.methods.base import Method, plausibility
 from secondsight.methods.exits import Early, EarlyExit, Exit, ReadsExits
+from secondsight.methods.searches import Retrospection
 from secondsight.sample import Sample
 from secondsight.views import Original, View, draws
 
@@ -46,6 +47,8 @@ class Combination(Method):
             _refuse_twice(one, other)
             if _asks(one) and _asks(other):
                 raise _apart(one, other, "both ask the model a question of their own first")
+            if one.search() and other.search():
+                raise _apart(one, other, "both search for the answer in a way of their own")
             if _reads_layers(one, _DEPTH) and _reads_layers(other, _DEPTH):
                 raise _apart(one, other, _SAME_LAYERS)
         self._own.extend(self._laid_out(Sample(None, ""))[1])
@@ -106,6 +109,10 @@ class Combination(Method):
         exits = tuple(one for part in of_parts for one in part)
         self._exits[exits] = [len(part) for part in of_parts]
         return exits
+
+    def search(self) -> Retrospection | None:
+        """That of the one part that searches."""
+        return next((found for part in self.parts if (found := part.search())), None)
 
     def combine(
         self, logits: torch.Tensor, step: int, *, early: Early | None = None
@@ -184,8 +191,10 @@ class Combination(Method):
         watching = [
             part
             for part, own in zip(self.parts, wanted, strict=True)
-            if any(hasattr(view, "probe") for view in own)
+            if part.search() is not None or any(hasattr(view, "probe") for view in own)
         ]
+        if len(watching) > 1:
+            raise _apart(watching[0], watching[1], "both go by the attention of the base view")
         editing = [part for part, own in zip(self.parts, wanted, strict=True) if _edits(own[0])]
         if watching and editing and watching[0] is not editing[0]:
             raise _apart(editing[0], watching[0], "one edits the attention that the other goes by")

@@ -13,7 +13,6 @@ from secondsight.answer import Answer
 from secondsight.decoding.changes import Changes
 from secondsight.decoding.engine import Engine
 from secondsight.decoding.step import Step
-from secondsight.errors import UserError
 from secondsight.extras import require
 from secondsight.files import check_writable
 from secondsight.inference.backbone import Backbone
@@ -93,8 +92,6 @@ def record(model: Traceable, request: Request, options: Options | None = None) -
     """
     require("trace", "A trace")
     options = options or Options()
-    if request.settings.num_beams > 1:
-        raise UserError("A trace follows one hypothesis: leave num_beams out.")
     layers = parse_layers(options.layers, layer_count(model.backbone.hf_model))
     if options.keep is not None:
         check_writable(Path(options.keep))
