@@ -14,9 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from secondsight.bulk.deaths import KILLED
 from secondsight.bulk.merge import ANSWERS
 from secondsight.bulk.run import Caption, Summary, run
-from secondsight.bulk.worker import KILLED
 from secondsight.bulk.workers import Died, Event, WorkerError, Workers
 from support import process
 from support.rote import Rote

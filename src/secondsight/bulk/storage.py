@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import os
 import re
 from collections.abc import Iterable
@@ -108,8 +109,7 @@ class _Remote:
         return found
 
     def open(self, path: str) -> BinaryIO:
-        file: BinaryIO = self._system.open(path, "rb")
-        return file
+        return io.BufferedReader(self._system.open(path, "rb"))  # whose lines have a limit
 
     def full(self, path: str) -> str:
         return str(self._system.unstrip_protocol(path))

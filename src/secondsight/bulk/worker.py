@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from secondsight.bulk.answering import Answering, Records
+from secondsight.bulk.deaths import given_up
 from secondsight.bulk.manifest import read_manifest
 from secondsight.bulk.rows import Row
 from secondsight.bulk.shards import write_shard
 from secondsight.errors import UserError
-
-KILLED = "This row ended the worker that was answering it, twice: its image may be damaged or huge."
 
 
 class Worker:
@@ -50,29 +49,32 @@ class Worker:
             skip: Places of rows that ended a worker.
         """
         start = time.perf_counter()
-        rows = self._manifest.rows_of(self._folder, number)
-        records = self._one_by_one(rows, skip) if careful else self._answering(rows)
-        write_shard(self._folder, number, records)
-        failed = [str(record["error"]) for record in records if "error" in record]
-        self._say(
-            {
-                "done": number,
-                "rows": len(rows),
-                "failed": failed,
-                "seconds": time.perf_counter() - start,
-            }
-        )
-
-    def _one_by_one(self, rows: list[Row], skip: tuple[int, ...]) -> Records:
+        if not careful:
+            self.write(number, self._answering(self.rows(number)), start)
+            return
         records: Records = []
-        for place, row in enumerate(rows):
+        for place, row in enumerate(self.rows(number)):
             if place in skip:
-                asked = {"id": row.id, "image": row.image, "question": row.question}
-                records.append({**asked, "error": KILLED})
+                records.append(given_up(row))
             else:
                 self._say({"row": place})
                 records += self._answering([row])
-        return records
+        self.write(number, records, start)
+
+    def rows(self, number: int) -> list[Row]:
+        """The rows of a shard."""
+        return self._manifest.rows_of(self._folder, number)
+
+    def row(self, number: int, place: int) -> Records:
+        """Answer one row of a shard by itself."""
+        return self._answering([self.rows(number)[place]])
+
+    def write(self, number: int, records: Records, start: float | None = None) -> None:
+        """Write a shard's file, and say how its rows went."""
+        write_shard(self._folder, number, records)
+        failed = [str(record["error"]) for record in records if "error" in record]
+        seconds = 0.0 if start is None else time.perf_counter() - start
+        self._say({"done": number, "rows": len(records), "failed": failed, "seconds": seconds})
 
 
 def main() -> None:

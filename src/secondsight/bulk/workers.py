@@ -15,19 +15,11 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from secondsight.bulk.answering import Starter
+from secondsight.bulk.deaths import BLAMED, CAREFUL_AFTER, STARTS
 from secondsight.errors import UserError
-
-_CAREFUL_AFTER: Final = 2
-"""Deaths over one shard after which its rows are answered one by one, to find which it is."""
-
-_BLAMED: Final = 2
-"""Deaths over one row after which it is given up."""
-
-_STARTS: Final = 5
-"""How often a worker may die before it has loaded its model."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +128,7 @@ class Workers:
         deaths, blamed, skip = 0, Counter[int](), set[int]()
         while not self._ending.is_set():
             process = self._process(number)
-            careful = deaths >= _CAREFUL_AFTER
+            careful = deaths >= CAREFUL_AFTER
             row: int | None = None
             task = {"shard": shard, "careful": careful, "skip": sorted(skip)}
             message = self._tell(process, task)
@@ -154,7 +146,7 @@ class Workers:
             deaths += 1
             if row is not None:
                 blamed[row] += 1
-                skip |= {one for one, times in blamed.items() if times >= _BLAMED}
+                skip |= {one for one, times in blamed.items() if times >= BLAMED}
             self._events.put(Died(number, shard, code))
 
     def _process(self, number: int) -> subprocess.Popen[str]:
@@ -162,7 +154,7 @@ class Workers:
         known = self._processes.get(number)
         if known is not None:
             return known
-        for _ in range(_STARTS):
+        for _ in range(STARTS):
             process = self._start(number)
             starter = base64.b64encode(pickle.dumps(self._starter)).decode()
             hello = self._tell(process, {"folder": str(self._folder), "starter": starter})

@@ -69,6 +69,19 @@ def caption(
         int,
         typer.Option(help="Processes, each with a model of its own.", rich_help_panel=_RUN),
     ] = 1,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="Have Ray carry the workers: the address of a cluster, auto for the one that this "
+            "machine is part of, local for one of this machine.",
+            metavar="ADDRESS",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    num_gpus: Annotated[
+        float,
+        typer.Option(help="Cards that each worker gets from Ray.", rich_help_panel=_RUN),
+    ] = 0.0,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -123,14 +136,17 @@ def caption(
       [cyan]secondsight caption list.jsonl --out run --method ritual[/cyan]
       [cyan]secondsight caption 'shards/*.tar' --out run --format jsonl,parquet[/cyan]
       [cyan]secondsight caption s3://bucket/images --out run --shard $SLURM_ARRAY_TASK_ID/16[/cyan]
+      [cyan]secondsight caption s3://bucket/images --out /shared/run --ray auto --workers 16[/cyan]
 
     Exit code 0: all answered. 1: some rows failed; they are in the answers, with the reason. 2:
     something must be mended first. 130: interrupted.
     """
     from secondsight.bulk.answering import ModelStarter
+    from secondsight.bulk.ray import on_ray
     from secondsight.bulk.reading import PUBLIC
     from secondsight.bulk.run import Caption, run
     from secondsight.bulk.sources import Source
+    from secondsight.bulk.workers import Workers
     from secondsight.cli.plugins import load_plugins
     from secondsight.fetching import FetchPolicy
     from secondsight.methods import create
@@ -148,6 +164,8 @@ def caption(
         seed=seed,
         num_beams=beams,
     )
+    if num_gpus and ray is None:
+        raise UserError("--num-gpus is for --ray; without it, see --device.")
     plan = Caption(
         Source(source, question, image_column, question_column, id_column),
         out,
@@ -165,6 +183,7 @@ def caption(
         shard_size=shard_size,
         formats=tuple(one.strip() for one in formats.split(",")),
         retry_failed=retry_failed,
+        carry=Workers if ray is None else on_ray(ray, num_gpus=num_gpus),
     )
     shown = _Shown()
     try:

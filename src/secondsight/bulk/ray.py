@@ -1,0 +1,246 @@
+"""Shards on a Ray cluster: Ray places an actor per worker, with its card, and is told numbers only.
+
+The run's folder must be one that all nodes see. Resuming, files and exactness are those of
+`secondsight.bulk.run`; placement, restarts of nodes, cards and autoscaling are Ray's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from secondsight.bulk.answering import Records, Starter
+from secondsight.bulk.deaths import BLAMED, CAREFUL_AFTER, STARTS, given_up
+from secondsight.bulk.manifest import read_manifest
+from secondsight.bulk.worker import Worker
+from secondsight.bulk.workers import Died, Done, Event, Started, WorkerError
+from secondsight.errors import UserError
+from secondsight.extras import needed
+
+LOCAL: Final = "local"
+"""The address that starts a cluster on this machine, for the time of the run."""
+
+_GONE: Final = -1
+"""The exit code that is told of an actor: Ray does not say the process's own."""
+
+
+def on_ray(address: str, *, num_gpus: float = 0.0, num_cpus: float = 1.0) -> Any:
+    """What has shards answered on a Ray cluster; for `Caption.carry`.
+
+    Args:
+        address: Of a cluster (``auto`` for the one that this machine belongs to), or ``local``.
+        num_gpus: Cards that each worker is given.
+        num_cpus: Cores that each worker is given.
+    """
+    return partial(RayWorkers, address=address, num_gpus=num_gpus, num_cpus=num_cpus)
+
+
+class RayWorkers:
+    """Ray actors that are handed shards, and replaced when they die; as `Workers`.
+
+    Args:
+        folder: The run's folder, the same on every node.
+        starter: Makes what answers.
+        count: How many actors.
+        address: See `on_ray`.
+        num_gpus: See `on_ray`.
+        num_cpus: See `on_ray`.
+
+    Raises:
+        MissingPackageError: Ray is not installed.
+        UserError: There is no cluster at the address.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        starter: Starter,
+        count: int,
+        *,
+        address: str,
+        num_gpus: float,
+        num_cpus: float,
+    ) -> None:
+        with needed("ray", "A run on Ray"):
+            import ray
+        self._ray, self._starter = ray, starter
+        self._folder, self._count = folder.absolute(), count
+        self._own = not ray.is_initialized()
+        if self._own:
+            try:
+                ray.init(
+                    address=None if address == LOCAL else address,
+                    log_to_driver=False,
+                    include_dashboard=False,
+                    logging_level="ERROR",
+                    runtime_env={"env_vars": _environment(num_cpus)},
+                )
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                raise UserError(f"There is no Ray cluster at {address!r}: {error}") from None
+        # Ray itself restarts nothing: a death is counted here, and blamed on a row.
+        self._actor = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=0)(_Actor)
+        self._actors: dict[int, Any] = {}
+
+    def __enter__(self) -> RayWorkers:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for actor in self._actors.values():
+            self._ray.kill(actor)
+        if self._own:
+            self._ray.shutdown()
+
+    def agree(self) -> None:
+        """See `Workers.agree`; here the caller's own thread goes on with the events."""
+
+    def run(self, shards: Iterable[int]) -> Iterator[Event]:
+        """See `Workers.run`."""
+        left = deque(shards)
+        tasks: dict[Any, _Start | _Task] = {}
+        for number in range(min(self._count, len(left))):
+            self._begin(tasks, _Start(number))
+        while tasks:
+            (ready, *_), _ = self._ray.wait(list(tasks), num_returns=1)
+            task = tasks.pop(ready)
+            try:
+                said = self._ray.get(ready)
+            except self._ray.exceptions.RayActorError:
+                yield from self._mourn(tasks, task)
+                continue
+            except self._ray.exceptions.RayTaskError as error:
+                cause = error.cause if isinstance(error.cause, UserError) else error
+                raise WorkerError(f"A worker cannot go on: {cause}") from None
+            if isinstance(task, _Start):
+                yield Started(task.worker, said["identity"], said["device"])
+                following = task.task
+            elif isinstance(said, list):  # a row, answered by itself
+                task.records += said
+                following = task
+            else:
+                failed = tuple(said["failed"])
+                yield Done(task.worker, task.shard, said["rows"], failed, said["seconds"])
+                following = None
+            if following is None and left:
+                following = _Task(task.worker, left.popleft())
+            if following is not None:
+                self._next(tasks, following)
+
+    def _begin(self, tasks: dict[Any, _Start | _Task], start: _Start) -> None:
+        """Start an actor and have it load its model."""
+        actor = self._actors[start.worker] = self._actor.remote()
+        tasks[actor.start.remote(str(self._folder), self._starter)] = start
+
+    def _mourn(self, tasks: dict[Any, _Start | _Task], task: _Start | _Task) -> Iterator[Event]:
+        """Go on after an actor's death."""
+        if isinstance(task, _Start):
+            task.deaths += 1
+            if task.deaths == STARTS:
+                raise WorkerError("Workers end while they load the model. Is there memory for it?")
+            self._begin(tasks, task)
+            return
+        yield Died(task.worker, task.shard, _GONE)
+        task.died()
+        self._begin(tasks, _Start(task.worker, task))
+
+    def _next(self, tasks: dict[Any, _Start | _Task], task: _Task) -> None:
+        """Have the next thing done that a shard needs."""
+        actor = self._actors[task.worker]
+        if task.deaths < CAREFUL_AFTER:
+            tasks[actor.shard.remote(task.shard)] = task
+            return
+        size = read_manifest(self._folder).size(task.shard)
+        place = len(task.records)
+        while place < size and place in task.skip:
+            task.records.append(None)  # given up; the actor knows the row
+            place += 1
+        if place == size:
+            tasks[actor.write.remote(task.shard, task.records)] = task
+        else:
+            tasks[actor.row.remote(task.shard, place)] = task
+
+
+@dataclass
+class _Start:
+    """An actor that loads its model.
+
+    Attributes:
+        worker: Which worker it is.
+        task: What it goes on with, after another's death.
+        deaths: How many ended in its place while they loaded.
+    """
+
+    worker: int
+    task: _Task | None = None
+    deaths: int = 0
+
+
+@dataclass
+class _Task:
+    """A shard on its way.
+
+    Attributes:
+        worker: Who is at it.
+        shard: Which it is.
+        deaths: Workers that ended over it.
+        records: Where it is answered row by row: those so far, None for one that is given up.
+    """
+
+    worker: int
+    shard: int
+    deaths: int = 0
+
+    def __post_init__(self) -> None:
+        self.records: list[Any] = []
+        self.blamed: Counter[int] = Counter()
+
+    @property
+    def skip(self) -> set[int]:
+        """Rows that are given up."""
+        return {place for place, times in self.blamed.items() if times >= BLAMED}
+
+    def died(self) -> None:
+        """Note that a worker ended over it."""
+        if self.deaths >= CAREFUL_AFTER:
+            self.blamed[len(self.records)] += 1
+        self.deaths += 1
+
+
+class _Actor:
+    """A worker as Ray runs it."""
+
+    def start(self, folder: str, starter: Starter) -> dict[str, Any]:
+        """Load the model; say with what rows will be answered, and where."""
+        self._said: dict[str, Any] = {}
+        answering = starter()
+        self._worker = Worker(Path(folder), answering, self._said.update)
+        return {"identity": dict(answering.identity), "device": answering.device}
+
+    def shard(self, number: int) -> dict[str, Any]:
+        """Answer a shard and write its file."""
+        self._worker.shard(number)
+        return self._said
+
+    def row(self, number: int, place: int) -> Records:
+        """Answer one row of a shard."""
+        return self._worker.row(number, place)
+
+    def write(self, number: int, records: list[Any]) -> dict[str, Any]:
+        """Write a shard whose rows were answered one by one."""
+        rows = self._worker.rows(number)
+        whole = [
+            given_up(row) if record is None else record
+            for row, record in zip(rows, records, strict=True)
+        ]
+        self._worker.write(number, whole)
+        return self._said
+
+
+def _environment(num_cpus: float) -> dict[str, str]:
+    kept = ("PYTHONPATH", "SECONDSIGHT_PLUGINS")
+    threads = {"OMP_NUM_THREADS": str(max(1, int(num_cpus)))}
+    return {**{name: os.environ[name] for name in kept if name in os.environ}, **threads}

@@ -1,0 +1,90 @@
+"""Runs on Ray, a cluster of this machine: the same bytes, dead actors included."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from secondsight import UserError
+from secondsight.bulk.deaths import KILLED
+from secondsight.bulk.merge import ANSWERS
+from secondsight.bulk.run import run
+from support.rote import Rote
+
+from .conftest import Make
+from .test_faults import Broken, lines
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'secondsight[ray]'")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cluster() -> Iterator[None]:
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}},
+    )
+    yield
+    ray.shutdown()
+
+
+def on_ray(**options: Any) -> Any:
+    from secondsight.bulk.ray import on_ray as carried
+
+    return carried("local", num_cpus=0.5, **options)
+
+
+def test_the_same_bytes(plan: Make) -> None:
+    whole, made = plan("whole"), plan(workers=2, carry=on_ray())
+    run(whole)
+    summary = run(made)
+    assert summary.done == 23
+    assert set(summary.by_worker) <= {0, 1}
+    assert (made.folder / ANSWERS).read_bytes() == (whole.folder / ANSWERS).read_bytes()
+
+
+@pytest.mark.slow
+def test_images_that_end_their_actor(plan: Make, images: Path) -> None:
+    for name in ("p05.png", "p07.png"):
+        (images / name).write_bytes(b"crash")
+    made, alone = plan(workers=2, carry=on_ray(), shard_size=6), plan("alone", shard_size=6)
+    run(made)
+    run(alone)
+    assert [one["id"] for one in lines(made) if one.get("error") == KILLED] == [
+        "p05.png",
+        "p07.png",
+    ]
+    assert (made.folder / ANSWERS).read_bytes() == (alone.folder / ANSWERS).read_bytes()
+
+
+@pytest.mark.slow
+def test_what_meets_every_actor_is_a_line(plan: Make) -> None:
+    with pytest.raises(UserError, match="A worker cannot go on: no such parrot"):
+        run(plan(carry=on_ray(), starter=Broken()))
+
+
+@pytest.mark.slow
+def test_an_actor_killed_by_somebody(plan: Make) -> None:
+    whole, made = plan("whole"), plan(workers=2, carry=on_ray(), starter=Rote(pause=0.05))
+    run(whole)
+    left = [3]
+
+    def watch(event: Any, summary: Any) -> None:
+        if left[0]:
+            left[0] -= 1
+            for one in psutil.process_iter(["cmdline"]):
+                if "ray::_Actor" in " ".join(one.info["cmdline"] or ()):
+                    one.kill()
+                    break
+
+    summary = run(made, watch)
+    assert summary.deaths >= 1
+    assert (made.folder / ANSWERS).read_bytes() == (whole.folder / ANSWERS).read_bytes()
