@@ -39,7 +39,7 @@ def _cluster() -> Iterator[None]:
 def on_ray(**options: Any) -> Any:
     from secondsight.bulk.ray import on_ray as carried
 
-    return carried("local", num_cpus=0.5, **options)
+    return carried("local", **{"num_cpus": 0.5, **options})
 
 
 def test_the_same_bytes(plan: Make) -> None:
@@ -87,4 +87,35 @@ def test_an_actor_killed_by_somebody(plan: Make) -> None:
 
     summary = run(made, watch)
     assert summary.deaths >= 1
+    assert (made.folder / ANSWERS).read_bytes() == (whole.folder / ANSWERS).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_node_that_is_lost(plan: Make) -> None:
+    """Its actor finds no place any more; the other node's worker does what is left."""
+    from ray.cluster_utils import Cluster
+
+    ray.shutdown()
+    whole, made = plan("whole"), plan(workers=2, carry=on_ray(num_cpus=1), starter=Rote(pause=0.05))
+    run(whole)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    node = cluster.add_node(num_cpus=1)
+    ray.init(
+        address=cluster.address,
+        log_to_driver=False,
+        logging_level="ERROR",
+        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}},
+    )
+    lost: list[int] = []
+
+    def watch(event: Any, summary: Any) -> None:
+        if len(summary.by_worker) == 2 and not lost:
+            lost.append(summary.done)
+            cluster.remove_node(node)
+
+    summary = run(made, watch)
+    ray.shutdown()
+    cluster.shutdown()
+    assert lost
+    assert summary.done == 23
     assert (made.folder / ANSWERS).read_bytes() == (whole.folder / ANSWERS).read_bytes()

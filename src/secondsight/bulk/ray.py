@@ -100,52 +100,60 @@ class RayWorkers:
 
     def run(self, shards: Iterable[int]) -> Iterator[Event]:
         """See `Workers.run`."""
-        left = deque(shards)
+        left = deque(map(_Task, shards))
         tasks: dict[Any, _Start | _Task] = {}
         for number in range(min(self._count, len(left))):
             self._begin(tasks, _Start(number))
-        while tasks:
+        idle: list[int] = []
+        # Actors that find no place any more, after a node was lost, are not waited for.
+        while left or any(isinstance(one, _Task) for one in tasks.values()):
             (ready, *_), _ = self._ray.wait(list(tasks), num_returns=1)
             task = tasks.pop(ready)
             try:
                 said = self._ray.get(ready)
             except self._ray.exceptions.RayActorError:
-                yield from self._mourn(tasks, task)
+                if isinstance(task, _Task):
+                    yield Died(task.worker, task.shard, _GONE)
+                    task.died()
+                    left.appendleft(task)
+                self._replace(tasks, task)
+                self._occupy(tasks, idle, left)
                 continue
             except self._ray.exceptions.RayTaskError as error:
                 cause = error.cause if isinstance(error.cause, UserError) else error
                 raise WorkerError(f"A worker cannot go on: {cause}") from None
             if isinstance(task, _Start):
                 yield Started(task.worker, said["identity"], said["device"])
-                following = task.task
+                idle.append(task.worker)
             elif isinstance(said, list):  # a row, answered by itself
                 task.records += said
-                following = task
+                self._next(tasks, task)
             else:
                 failed = tuple(said["failed"])
                 yield Done(task.worker, task.shard, said["rows"], failed, said["seconds"])
-                following = None
-            if following is None and left:
-                following = _Task(task.worker, left.popleft())
-            if following is not None:
-                self._next(tasks, following)
+                idle.append(task.worker)
+            self._occupy(tasks, idle, left)
+
+    def _occupy(
+        self, tasks: dict[Any, _Start | _Task], idle: list[int], left: deque[_Task]
+    ) -> None:
+        while idle and left:
+            task = left.popleft()
+            task.worker = idle.pop()
+            self._next(tasks, task)
 
     def _begin(self, tasks: dict[Any, _Start | _Task], start: _Start) -> None:
         """Start an actor and have it load its model."""
         actor = self._actors[start.worker] = self._actor.remote()
         tasks[actor.start.remote(str(self._folder), self._starter)] = start
 
-    def _mourn(self, tasks: dict[Any, _Start | _Task], task: _Start | _Task) -> Iterator[Event]:
-        """Go on after an actor's death."""
-        if isinstance(task, _Start):
-            task.deaths += 1
-            if task.deaths == STARTS:
-                raise WorkerError("Workers end while they load the model. Is there memory for it?")
-            self._begin(tasks, task)
-            return
-        yield Died(task.worker, task.shard, _GONE)
-        task.died()
-        self._begin(tasks, _Start(task.worker, task))
+    def _replace(self, tasks: dict[Any, _Start | _Task], task: _Start | _Task) -> None:
+        """Start an actor in the place of one that died."""
+        start = task if isinstance(task, _Start) else _Start(task.worker)
+        start.deaths += isinstance(task, _Start)
+        if start.deaths == STARTS:
+            raise WorkerError("Workers end while they load the model. Is there memory for it?")
+        self._begin(tasks, start)
 
     def _next(self, tasks: dict[Any, _Start | _Task], task: _Task) -> None:
         """Have the next thing done that a shard needs."""
@@ -170,12 +178,10 @@ class _Start:
 
     Attributes:
         worker: Which worker it is.
-        task: What it goes on with, after another's death.
         deaths: How many ended in its place while they loaded.
     """
 
     worker: int
-    task: _Task | None = None
     deaths: int = 0
 
 
@@ -184,14 +190,14 @@ class _Task:
     """A shard on its way.
 
     Attributes:
-        worker: Who is at it.
         shard: Which it is.
+        worker: Who is at it.
         deaths: Workers that ended over it.
         records: Where it is answered row by row: those so far, None for one that is given up.
     """
 
-    worker: int
     shard: int
+    worker: int = -1
     deaths: int = 0
 
     def __post_init__(self) -> None:
