@@ -134,6 +134,20 @@ class Overwritten:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Steering:
+    """Turns what every layer's feed-forward part gives towards what the image did to the prompt.
+
+    Attributes:
+        scale: How far.
+        official: Whether the first feature of the first layer's vector is raised by 1, as a
+            decomposition in VISTA's code does by accident.
+    """
+
+    scale: float
+    official: bool = False
+
+
 class Late(Protocol):
     """Makes a view of what happened when the base view's prompt was read."""
 

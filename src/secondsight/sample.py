@@ -19,7 +19,7 @@ from secondsight.sources import as_images, as_sources
 if TYPE_CHECKING:
     import torch
 
-    from secondsight.edits import AttentionEdit, Late
+    from secondsight.edits import AttentionEdit, Late, Steering
 
 __all__ = [
     "LONGEST_TEXT",
@@ -58,6 +58,7 @@ class Sample:
         pixel_filter: Applied to the normalised pixel values (float32, any shape) by the model's
             encoder; set by views that act on pixels, such as VCD's noise.
         attention: What a view changes in the model's attention, such as PAI's.
+        steering: Turns hidden states towards what the image does to the prompt, as VISTA does.
         late: Makes the view once the base's prompt has been read, such as AvisC's.
         choice: What a view chose for this sample, in words, for the provenance.
         reply: What the model replied when the method asked it something before the answer.
@@ -76,6 +77,7 @@ class Sample:
     pixel_filter: Callable[[torch.Tensor], torch.Tensor] | None = None
     role: str | None = None
     attention: AttentionEdit | None = None
+    steering: Steering | None = None
     late: Late | None = None
     choice: str | None = field(default=None, compare=False)
     reply: str | None = field(default=None, compare=False)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import v2
 
-from secondsight.edits import AttentionEdit
+from secondsight.edits import AttentionEdit, Steering
 from secondsight.errors import ImageError, MethodError, nearest
 from secondsight.relevance import relevant_part
 from secondsight.sample import Sample
@@ -247,6 +247,29 @@ class Edited:
         """
         needs_image(sample)
         return replace(sample, attention=self.edit)
+
+
+@dataclass(frozen=True)
+class Steered:
+    """The sample as it is, its hidden states turned towards what the image does to the prompt.
+
+    Attributes:
+        steering: How far.
+    """
+
+    steering: Steering
+    name: str = "steered"
+    draws: ClassVar[bool] = False
+    inside: ClassVar[bool] = True
+
+    def apply(self, sample: Sample, generator: torch.Generator) -> Sample:
+        """Attach the steering.
+
+        Raises:
+            ImageError: The sample has no image.
+        """
+        needs_image(sample)
+        return replace(sample, steering=self.steering)
 
 
 @dataclass(frozen=True)

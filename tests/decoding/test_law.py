@@ -25,7 +25,17 @@ from secondsight.views import Original, View
 
 TOKENS = 10
 QUESTIONS = ("Is there a dog?", "Describe this image in detail.", "What colour is it? Red or blue?")
-SPECS = ("pai", "pai:gamma=1,alpha=0.6", "sid:keep=3", "avisc:threshold=0.5", "ritual", "regular")
+SPECS = (
+    *(
+        "pai",
+        "pai:gamma=1,alpha=0.6",
+        "sid:keep=3",
+        "avisc:threshold=0.5",
+        "vista",
+        "vista:scale=1",
+    ),
+    *("ritual", "regular"),
+)
 
 unhurried = settings(
     max_examples=8,
@@ -88,7 +98,7 @@ def samples(picture: Callable[..., Image.Image]) -> list[Sample]:
 
 
 def test_there_is_something_to_test() -> None:
-    assert {name for name, _ in REGISTERED} >= {"pai", "sid", "avisc"}
+    assert {name for name, _ in REGISTERED} >= {"pai", "sid", "avisc", "vista"}
 
 
 @pytest.mark.parametrize(("name", "place"), REGISTERED)

@@ -21,7 +21,10 @@ from .conftest import Loaded
 from .test_families import NO_IMAGE_FREE_FORM
 
 TOKENS = 8
-SPECS = ("pai", "sid:keep=0.3,beta=0.01", "avisc:threshold=0.3,beta=0.01")
+SPECS = ("pai", "sid:keep=0.3,beta=0.01", "avisc:threshold=0.3,beta=0.01", "vista")
+
+WITHOUT = {"pai": "pai:gamma=1", "vista": "vista:scale=0"}
+"""What needs the prompt without the image, and its part that does not."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,10 @@ def test_an_edit_that_changes_nothing_changes_nothing(family: Loaded, edit: str)
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_alone_equals_in_company(family: Loaded, spec: str) -> None:
-    if spec == "pai" and family.name in NO_IMAGE_FREE_FORM:
+    if spec in WITHOUT and family.name in NO_IMAGE_FREE_FORM:
         with pytest.raises(UnsupportedError, match="has no form without an image"):
             answers(family.model, spec, samples())
-        spec = "pai:gamma=1"
+        spec = WITHOUT[spec]
     together = answers(family.model, spec, samples())
     for number, one in enumerate(samples()):
         same([together[number]], answers(family.model, spec, [one]))

@@ -14,6 +14,8 @@ from PIL import Image
 import secondsight
 from golden import recordings
 from golden.recordings import Run
+from secondsight import Request, Sample, Settings
+from secondsight.decoding import Step
 from secondsight.layout import PromptLayout
 from secondsight.methods.pai import AmplifyImage
 from secondsight.methods.sid import KeepLeastAttended
@@ -21,9 +23,13 @@ from secondsight.methods.sid import KeepLeastAttended
 GoldenModel = Callable[..., secondsight.Model]
 METHODS = ("pai", "sid", "avisc")
 RUNS = [run for method in METHODS for run in recordings.runs("attention", method)]
+STEERED = recordings.runs("attention", "vista")
+"""Not by `generate`, which has no prompt without the image."""
 
 
-@pytest.mark.parametrize("run", [run for run in RUNS if run.select != "sample0"], ids=str)
+@pytest.mark.parametrize(
+    "run", [run for run in (*RUNS, *STEERED) if run.select != "sample0"], ids=str
+)
 def test_answers(golden_model: GoldenModel, run: Run) -> None:
     answer = golden_model(run.preset).answer(
         run.image_file, run.question, run.spec, max_new_tokens=run.new_tokens, evidence=True
@@ -92,9 +98,28 @@ def test_tokens_and_logits(golden_model: GoldenModel, run: Run) -> None:
         assert (np.isfinite(have) == np.isfinite(want))[clear].all()
 
 
+@pytest.mark.parametrize("run", STEERED, ids=str)
+def test_steered_logits(golden_model: GoldenModel, run: Run) -> None:
+    steps: list[Step] = []
+    settings = Settings(max_new_tokens=run.new_tokens)
+    asked = Request(Sample(run.image_file, run.question), run.spec, settings)
+    golden_model(run.preset).submit(asked, observer=steps.append).result()
+    same = next(
+        (n for n, step in enumerate(steps) if step.token != run.tokens[n]), run.new_tokens - 1
+    )
+    scores = torch.stack([step.scores for step in steps[: same + 1]]).numpy()
+    top = run["top_ids"].astype(int)[: same + 1]
+    have = np.take_along_axis(scores, top, 1)
+    np.testing.assert_allclose(have, run["scores_top"][: same + 1], atol=4e-3)
+    assert run.select == "sample0" or same == run.new_tokens - 1
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
+        ("vista:layers=9", "names layer 9"),
+        ("vista:scale=-1", "scale must be at least 0"),
+        ("vista:mix=2", "mix must be between 0 and 1"),
         ("pai:layers=1-9", "names layer 2"),
         ("pai:layers=some", "layers must be"),
         ("pai:gamma=0.5", "gamma must be at least 1"),

@@ -262,7 +262,9 @@ def test_a_folder_cannot_be_kept_to(
         model.trace(photograph, QUESTION, keep=tmp_path)
 
 
-@pytest.mark.parametrize("method", ["vcd", "pai", "pai:gamma=1", "sid", "avisc:fill=noise"])
+@pytest.mark.parametrize(
+    "method", ["vcd", "pai", "pai:gamma=1", "sid", "avisc:fill=noise", "vista"]
+)
 def test_the_pass_over_the_answer_shows_what_was_read_token_by_token(
     model: secondsight.Model, photograph: Image.Image, tmp_path: Path, method: str
 ) -> None:

@@ -303,7 +303,7 @@ class Pool:
         late = [row for row in rows if row.unread]
         for row in late:
             if row.changes is not None:
-                row.changes.decide()
+                row.changes.decide(self.model, row.prompt.inputs)
         self._read_prefixes([row for row in late if row.prefix is not None])
         fresh = [row for row in rows if row.unread]
         written = [row for row in fresh if self._wrote_slot(row)]

@@ -34,6 +34,7 @@ from secondsight.methods.returned import checked_views
 from secondsight.request import Request
 from secondsight.sample import Sample
 from secondsight.settings import Settings
+from secondsight.views import NoImage
 
 Ask = Callable[[Sample, str], str]
 """Puts a method's own question about a sample to the model, and returns its reply."""
@@ -137,6 +138,7 @@ def prepare(backbone: Backbone, request: Request, ask: Ask) -> PreparedRequest:
     changed = edits_of(seen)
     if search is not None and search.retrospection is not None:
         changed[0] = _watched(changed[0])
+    changed = [_compared(backbone, *pair) for pair in zip(changed, seen, strict=True)]
     for edits, one in zip(changed, inputs, strict=True):
         _check_edits(backbone, edits, one)
     prompts = tuple(
@@ -255,6 +257,15 @@ def _generation(
         raise UserError(f"transformers refuses these settings: {error}") from error
     found: Generation = made
     return found
+
+
+def _compared(backbone: Backbone, edits: Edits | None, seen: Sample) -> Edits | None:
+    """Edits with what they compare the prompt with: for steering, the one without the image."""
+    if edits is None or edits.steering is None:
+        return edits
+    plain = replace(seen, steering=None)
+    without = backbone.encode(NoImage().apply(plain, generator(0)))
+    return replace(edits, without=backbone.to_device(without))
 
 
 def _check_edits(backbone: Backbone, edits: Edits | None, inputs: Mapping[str, Any]) -> None:
