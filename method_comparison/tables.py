@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-METHODS = ("ritual", "vcd", "m3id", "m3id:variant=paper", "ritual+vcd", "ritual+m3id")
-"""Beside regular decoding and the controls, which every run adds."""
+METHODS = (
+    *("ritual", "vcd", "m3id", "m3id:gate=0.3", "ritual+vcd", "ritual+m3id"),
+    *("icd", "lcd", "dola", "deco", "only", "revisit", "pai", "sid", "avisc", "vista"),
+)
+"""Beside regular decoding and the controls, which every run adds. Not `agla`, which needs another
+model, and not beams and `opera`, which draw nothing."""
 
 SPLITS = ("test", "conflict", "hard")
 TASKS = {"chair": "captions", "pope": "yes/no"}
