@@ -1,4 +1,4 @@
-"""Decoding methods of secondsight for `generate(custom_generate=FOLDER, trust_remote_code=True)`."""
+"""Decoding methods of secondsight as a folder for `generate(custom_generate=FOLDER)`."""
 
 from __future__ import annotations
 
