@@ -155,7 +155,7 @@ def _consulted(model: Model, items: Sequence[Item]) -> dict[str, int]:
     """RITUAL+ asks the model for a transform: how many of its replies name one."""
     asked = [Sample(item.shown(), item.question, id=item.id) for item in items[:CONSULTED]]
     replies = model.answer_batch(
-        [Sample(one.image, RitualPlus().consultation(one)) for one in asked],
+        [Sample(one.image, str(RitualPlus().ask_first(one))) for one in asked],
         max_new_tokens=32,
         batch_size=BATCH,
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +30,15 @@ def test_a_witness_says_what_regular_decoding_says(
     assert set(seen.evidence[0].view_probabilities) == {
         evidence.ORIGINAL, evidence.TRANSFORMED, evidence.NOISED, evidence.NO_IMAGE,
     }  # fmt: skip
+
+
+def test_two_scenes_are_asked_about(tmp_path: Path) -> None:
+    evidence.gather("test", 2, tmp_path)
+    found = json.loads((tmp_path / "evidence-test.json").read_text())
+    assert found["what"]["scenes"] == 2
+    assert {one["image"] for one in found["mentions"]}
+    assert {one["label"] for one in found["answers"]} <= {"yes", "no"}
+    assert found["consulted"]["asked"] == 2
 
 
 def test_areas_count_pairs() -> None:
