@@ -26,6 +26,7 @@ def write(out: Path, docs: Path) -> None:
     """
     # Here, because it loads torch, which the command's own process sets up first.
     from findings import findings, overview, prior_table, reading, telling_table
+    from pages import write_pages
 
     results = {table: found for table in select() if (found := scores(out, table)) is not None}
     evidence = {split: found for split in SPLITS if (found := _evidence(out, split)) is not None}
@@ -64,6 +65,7 @@ def write(out: Path, docs: Path) -> None:
     partial = docs.with_suffix(".part")
     partial.write_text(head + "\n\n".join([BEGIN, *blocks, END]) + tail, encoding="utf-8")
     partial.replace(docs)
+    write_pages(results, docs.with_name("methods"))
 
 
 def _manifest(out: Path, table: Table) -> dict[str, Any]:
@@ -142,7 +144,10 @@ def plot(tables: Mapping[Table, Mapping[str, Any]], path: Path) -> None:
 
     across = list(dict.fromkeys(table.split for table in tables))
     down = list(dict.fromkeys(table.temperature for table in tables))
-    figure = Figure(figsize=(3.4 * len(across) + 1.6, 3.2 * len(down)), layout="constrained")
+    rows = max(len(found["rows"]) for found in tables.values())
+    figure = Figure(
+        figsize=(3.4 * len(across) + 1.6, (0.9 + 0.19 * rows) * len(down)), layout="constrained"
+    )
     grid = figure.subplots(len(down), len(across), sharey=True, sharex="row", squeeze=False)
     for table, found in tables.items():
         axis = grid[down.index(table.temperature)][across.index(table.split)]

@@ -90,7 +90,7 @@ def _table(tables: Mapping[Table, Scores]) -> str:
     ]
     for method in methods:
         rows = [
-            next((_cell(s, r) for r in compared(s) if r["method"] == method), "")
+            next((cell(s, r) for r in compared(s) if r["method"] == method), "")
             for s in tables.values()
         ]
         lines.append(f"| {method} | {' | '.join(rows)} |")
@@ -108,7 +108,8 @@ def _best(scores: Scores) -> str:
     return f"{_level(scores, against)} {against}" if against else ""
 
 
-def _cell(scores: Scores, row: Mapping[str, Any]) -> str:
+def cell(scores: Scores, row: Mapping[str, Any]) -> str:
+    """What a method adds to the best control, with its verdict."""
     text = signed(row["versus_best_control"])
     if _captions(scores):
         recall = {r["method"]: r["metrics"]["recall"]["mean"] for r in scores["rows"]}

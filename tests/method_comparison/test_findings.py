@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pages
 import pytest
 
 pytest.importorskip("document")
 
 from document import BEGIN, END, write
 from findings import kind, overview
-from tables import SPLITS, Size, Table, select
+from tables import METHODS, SPLITS, Size, Table, select
 
 CHAIR, POPE = Table("chair", "test", 1.0), Table("pope", "hard", 0.0)
 
@@ -135,6 +136,26 @@ def test_figures_of_different_weights_are_not_mixed(out: Path, tmp_path: Path) -
 def test_all_splits_and_both_temperatures_are_tables_and_progress_is_counted(out: Path) -> None:
     assert len(select()) == 2 * 2 * len(SPLITS)
     assert select((CHAIR.name,)) == [CHAIR]
-    assert CHAIR.progress(out, Size(5, 2)) == (0.0, 5 * 5 * 11 * 2)
+    assert CHAIR.progress(out, Size(5, 2)) == (0.0, 5 * 5 * (1 + len(METHODS) + 4) * 2)
     (out / CHAIR.name / "answers.jsonl").write_text("{}\n{}\n")
     assert CHAIR.progress(out, Size(5, 2))[0] == 10.0
+
+
+def test_a_methods_page_gets_its_own_figures(tmp_path: Path) -> None:
+    marked = f"# vcd\n\n{pages.BEGIN}\nold\n{pages.END}\n\n## More\n"
+    for name, text in (
+        ("vcd", marked),
+        ("m3id", "# m3id, without a place for it\n"),
+        ("opera", marked),
+    ):
+        (tmp_path / f"{name}.md").write_text(text)
+    results = {table: scores(table) for table in (CHAIR, POPE)}
+    assert [page.name for page in pages.write_pages(results, tmp_path)] == ["vcd.md"]
+    text = (tmp_path / "vcd.md").read_text()
+    assert text.startswith(f"# vcd\n\n{pages.BEGIN}\n")
+    assert text.endswith(f"{pages.END}\n\n## More\n")
+    assert "old" not in text
+    assert "| captions, temperature 1 |" in text
+    assert "| yes/no, greedy |" in text
+    assert "**better**" in text  # as its row in the table says
+    assert (tmp_path / "opera.md").read_text() == marked
