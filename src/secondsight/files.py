@@ -17,6 +17,16 @@ from secondsight.errors import DataError, UserError
 
 PathLike = str | os.PathLike[str]
 
+IMAGE_SUFFIXES: Final = frozenset(
+    f".{name}"
+    for name in (
+        *("png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "bmp", "dib", "tif", "tiff", "avif"),
+        *("heic", "heif", "jp2", "j2k", "jpx", "ppm", "pgm", "pbm", "pnm", "ico", "icns", "tga"),
+        *("qoi", "psd", "pcx", "sgi", "dds"),
+    )
+)
+"""How the names of the files end that are taken from a folder."""
+
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 """How JSON writes half of a character, or a whole one by its halves."""
 

@@ -16,16 +16,8 @@ from typing import Any, Final
 from secondsight.bulk.rows import Row, unique
 from secondsight.bulk.storage import Storage, storage_of
 from secondsight.errors import UserError, nearest, shown
+from secondsight.files import IMAGE_SUFFIXES
 from secondsight.sample import check_question
-
-SUFFIXES: Final = tuple(
-    f".{one}"
-    for one in (
-        *("png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "bmp", "tif", "tiff", "avif"),
-        *("jp2", "ppm", "pgm", "pbm", "tga", "qoi"),
-    )
-)
-"""How the names of files end that are taken for images."""
 
 _TABLES: Final = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 _LONGEST_LINE: Final = 64 * 2**20
@@ -96,7 +88,7 @@ class Source:
         for name in sorted(names):
             if fnmatch.fnmatch(posixpath.basename(name), ".*"):
                 continue
-            if name.lower().endswith(SUFFIXES):
+            if posixpath.splitext(name.lower())[1] in IMAGE_SUFFIXES:
                 short = name.removeprefix(root)
                 yield Row(short, storage.full(name), self.question)
 
@@ -122,7 +114,7 @@ class Source:
                 if own != key:
                     yield from finished()
                     key, image, question = own, None, None
-                if f".{suffix.lower()}".endswith(SUFFIXES):
+                if posixpath.splitext(base.lower())[1] in IMAGE_SUFFIXES:
                     image = f"{member.offset_data}+{member.size}"
                 elif suffix in (self.question_column, f"{self.question_column}.txt"):
                     held = archive.extractfile(member)

@@ -12,22 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from secondsight.errors import ImageError, UserError
+from secondsight.files import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from PIL import Image
 
 STDIN: Final = "-"
 """Names standard input."""
-
-SUFFIXES: Final = frozenset(
-    f".{name}"
-    for name in (
-        *("png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "bmp", "dib", "tif", "tiff", "avif"),
-        *("heic", "heif", "jp2", "j2k", "jpx", "ppm", "pgm", "pbm", "pnm", "ico", "icns", "tga"),
-        *("qoi", "psd", "pcx", "sgi", "dds"),
-    )
-)
-"""How the names of the files end that are taken from a folder."""
 
 Together = Annotated[
     list[str] | None,
@@ -133,7 +124,9 @@ def _found(name: str) -> list[str]:
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return (
+        path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:
