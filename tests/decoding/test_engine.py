@@ -264,6 +264,8 @@ def test_scores_that_are_no_numbers_are_an_error_that_names_the_layer(
         assert "NaN" in str(caught.value) or "infinite" in str(caught.value)
     finally:
         hook.remove()
+    # What was kept of the prompt meanwhile is not used again.
+    assert model.answer(image(0), "Is there a dog?", method, max_new_tokens=5).ids
 
 
 def test_many_threads_share_one_engine(model: secondsight.Model) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 
 import secondsight
-from secondsight import Method, MethodError, Sample, UserError
+from secondsight import Method, MethodError, Request, Sample, Settings, UserError
 from secondsight.views import Original, View
 
 WRONG: dict[str, tuple[Callable[[torch.Tensor], Any], str]] = {
@@ -91,3 +92,26 @@ def test_a_view_that_overflows_is_named(
         model.answer(
             make_image(1), "Is it?", Second(beta=0), max_new_tokens=3, temperature=temperature
         )
+
+
+@pytest.mark.parametrize("beta", [0, 1])
+def test_it_leaves_nothing_behind_for_others(
+    model: secondsight.Model, make_image: Callable[..., Image.Image], beta: float
+) -> None:
+    """Slots are used again, and what is masked must not be NaN. With beta 1 nobody notices it."""
+    short = [Request(Sample(make_image(n), "Is it?"), "m3id") for n in range(4)]
+    images = [one.sample.image for one in short]
+    want = [model.answer(one, "Is it?", "m3id", max_new_tokens=4).ids for one in images]
+    long = "Is it " + "very " * 60 + "red?"
+    for schedule in ("joint", "lazy"):
+        with contextlib.suppress(UserError):
+            model.answer(
+                make_image(1), long, Second(beta=beta), max_new_tokens=8, schedule=schedule
+            )
+        # With a long one beside them, their masked slots reach back over those of the row before.
+        requests = [
+            Request(Sample(make_image(9), long), "vcd", Settings(max_new_tokens=6)),
+            *(replace(one, settings=Settings(max_new_tokens=4)) for one in short),
+        ]
+        answers = dict(model.answers(requests, batch_size=5))
+        assert [answers[n + 1].ids for n in range(4)] == want

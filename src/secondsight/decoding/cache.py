@@ -168,6 +168,16 @@ class SlotCache(Cache):
             layer.keys[row : row + 1, :, slots] = keys
             layer.values[row : row + 1, :, slots] = values
 
+    def erase(self, row: int) -> None:
+        """Write zeros over all slots of a row.
+
+        What is masked has a weight of zero, and zero times what is no number is none either: a row
+        that overflowed must leave nothing behind for those who come after it.
+        """
+        for layer in self._live():
+            layer.keys[row].zero_()
+            layer.values[row].zero_()
+
     def copy_row(self, source: int, target: int, slots: slice) -> None:
         """Copy some slots of a row to another row."""
         for layer in self._live():

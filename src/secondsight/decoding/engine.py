@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from secondsight.decoding import branching
 from secondsight.decoding.collate import padding_id
 from secondsight.decoding.cost import Cost
-from secondsight.decoding.rows import Pool
+from secondsight.decoding.rows import Pool, Row
 from secondsight.decoding.sampling import Sampler
 from secondsight.decoding.schedule import Schedules
 from secondsight.decoding.scoring import Scoring
@@ -71,6 +71,7 @@ class Engine:
         self._midway = False
         self._cancelled: list[Sequence] = []
         self._suspects: set[Sequence] = set()
+        self._tainted: set[Row] = set()
 
     def add(self, prepared: Prepared, *, observer: Observer | None = None) -> Sequence:
         """Queue a request; it begins with a step to come.
@@ -210,6 +211,8 @@ class Engine:
                 sequence.reported = max(sequence.reported, len(sequence.ids))
                 token = sequence.ids[-1] if sequence.ids else None
                 updates.append(Update(sequence, token, sequence.finished))
+        for place in scoring.overflowed():
+            self._tainted.update(live[place].rows)
         ended = [one for one in self.running if one.finished or one.error is not None]
         self._suspects.difference_update(ended)
         self._release(ended)
@@ -303,7 +306,12 @@ class Engine:
 
     def _release(self, sequences: Many[Sequence]) -> None:
         if sequences:
-            self.pool.release(rows_of(sequences))
+            rows = rows_of(sequences)
+            tainted = self._tainted.intersection(rows)
+            if tainted:
+                self.pool.erase(list(tainted))
+                self._tainted -= tainted
+            self.pool.release(rows)
             gone = set(sequences)
             self.running = [one for one in self.running if one not in gone]
 

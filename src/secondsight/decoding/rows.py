@@ -212,6 +212,13 @@ class Pool:
         self._others = self._closed(self._others, gone)
         self._number()
 
+    def erase(self, rows: Sequence[Row]) -> None:
+        """Leave nothing behind of rows whose numbers are not finite, nor of what they shared."""
+        for row in rows:
+            self.cache.erase(row.index)
+        if self._kept is not None:
+            self._kept.clear()
+
     def fork(self, rows: Sequence[Row]) -> list[Row]:
         """Make rows that hold and have read what some rows do; one may be named several times.
 

@@ -134,6 +134,14 @@ class Scoring:
         if missing:
             self._note(missing, self._read(self._rows_beyond(missing), {})[0])
 
+    def overflowed(self) -> list[int]:
+        """The places of sequences of which a view's logits are not finite, noticed or not."""
+        others = list(self._others.values())
+        if not others or bool(torch.cat(others).amax(dim=-1).isfinite().all()):
+            return list(self.unsound)
+        found = (place for place, one in self._others.items() if not _finite(one))
+        return [*self.unsound, *found]
+
     def logits(self, place: int) -> torch.Tensor:
         """All views' raw logits of a sequence whose views were read, (views, vocabulary)."""
         base = self.base[place : place + 1]
@@ -250,3 +258,7 @@ class Scoring:
         for place in places:
             groups.setdefault(key(self.sequences[place]), []).append(place)
         return list(groups.values())
+
+
+def _finite(logits: torch.Tensor) -> bool:
+    return bool(logits.amax(dim=-1).isfinite().all())
