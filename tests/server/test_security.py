@@ -93,6 +93,14 @@ def test_decompression_bombs(shared: Live) -> None:
             )
 
 
+def test_narrow_images_that_would_be_padded_to_huge_squares(shared: Live) -> None:
+    """25,000 x 1 pixels are few, and 625 million once a model has padded them."""
+    for size in ((25_000, 1), (1, 25_000), (6001, 2)):
+        error = refused(send(shared, as_url(png(*size, rows=size[1]))), 400)
+        assert error["code"] == "image_too_large"
+    assert send(shared, as_url(png(6000, 1, rows=1))).status_code == 200
+
+
 def test_many_images_of_the_allowed_size(shared: Live) -> None:
     one = as_url(png(5000, 4999, rows=4999))
     with little_memory():

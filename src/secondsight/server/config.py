@@ -25,6 +25,8 @@ class Limits:
         images: Images per request.
         image_bytes: The largest image file, in bytes.
         pixels: The largest image, in pixels.
+        side: The longest side of an image, in pixels: models pad images to squares, and so much
+            memory does a narrow one take as well.
         request_pixels: All images of a request, in pixels.
         total_pixels: All images of all requests that are opened at once, in pixels.
         choices: The largest `n`, and the most methods in one comparison.
@@ -41,6 +43,7 @@ class Limits:
     images: int = 8
     image_bytes: int = 20 * MEGABYTE
     pixels: int = 25_000_000
+    side: int = 6000
     request_pixels: int = 50_000_000
     total_pixels: int = 200_000_000
     choices: int = 16

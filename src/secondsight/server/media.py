@@ -121,6 +121,13 @@ def _file(url: str, number: int, limits: Limits, fetch: Fetch | None) -> ImageFi
             "image_too_large",
         )
     size = _size(data, param)
+    if max(size) > limits.side:
+        raise bad_request(
+            f"The image has {size[0]} x {size[1]} pixels; no side may have more than "
+            f"{limits.side:,}. Shrink it first.",
+            param,
+            "image_too_large",
+        )
     if size[0] * size[1] > limits.pixels:
         raise bad_request(
             f"The image has {size[0]} x {size[1]} pixels; at most {limits.pixels:,} are taken. "

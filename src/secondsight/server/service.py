@@ -23,7 +23,7 @@ T = TypeVar("T")
 _DECODERS: Final = 2
 """Images that are opened at once."""
 
-_STARTERS: Final = 4
+_STARTERS: Final = 2
 """Requests that are prepared at once; some ask the model a question first, and wait for it."""
 
 _STARTING: Final = 15.0
