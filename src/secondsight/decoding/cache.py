@@ -234,4 +234,7 @@ def layer_kinds(config: PreTrainedConfig) -> list[str]:
 def takes_masks(config: PreTrainedConfig) -> bool:
     """Whether all layers take one mask of shape (rows, 1, queries, keys), true where to attend."""
     full = set(layer_kinds(config)) == {"full_attention"}
-    return attention_implementation(config) == "sdpa" and full
+    # Mistral names no kinds of layers; with a window, what a token sees is not all of its row.
+    named = getattr(config, "layer_types", None) is not None
+    windowed = not named and getattr(config, "sliding_window", None) is not None
+    return attention_implementation(config) == "sdpa" and full and not windowed
