@@ -14,9 +14,10 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
-from torch.nn.functional import linear, scaled_dot_product_attention, silu
+from torch.nn.functional import linear, silu
 from torch.nn.modules import module as torch_module
 from transformers import PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from secondsight.decoding.cache import SlotCache, takes_masks
 
@@ -81,10 +82,7 @@ class Lean:
         rows, slot, seen = window.rows, window.offset, slice(window.start, window.stop)
         states = nn.functional.embedding(ids, self._embedding._parameters["weight"])
         cos, sin = self._rotary.forward(states, positions)
-        cos, sin = (
-            cos[:, :, None],
-            sin[:, :, None],
-        )  # behind the heads: one query needs no transpose
+        cos, sin = cos[:, :, None], sin[:, :, None]  # the heads are behind: no transpose
         half = cos.shape[-1] // 2
         signed = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
         if mask is not None:
@@ -105,13 +103,13 @@ class Lean:
             query, key = _turned(query, cos, signed, half), _turned(key, cos, signed, half)
             kept.keys[rows, :, slot] = key[:, 0]
             kept.values[rows, :, slot] = value[:, 0]
-            query = query.view(count, kept.keys.shape[1], -1, size)  # heads that share keys
-            mixed = scaled_dot_product_attention(
-                query,
+            mixed, _ = sdpa_attention_forward(
+                attention,
+                query.transpose(1, 2),
                 kept.keys[rows, :, seen],
                 kept.values[rows, :, seen],
-                attn_mask=mask,
-                scale=attention.scaling,
+                mask,
+                scaling=attention.scaling,
             )
             states = states + _linear(mixed.reshape(count, 1, -1), own["o_proj"])
             normed = _normed(states, parts["post_attention_layernorm"])

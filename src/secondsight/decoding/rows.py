@@ -429,15 +429,16 @@ class Pool:
         }
         mask = state["attention_mask"]
         padded = any(row.first > start or row.gapped for row in rows)
-        one = not prefill and stop == offset + 1 and not options and isinstance(index, slice)
-        one = one and not any(row.exits or row.changes for row in rows)
-        lean = self._lean if one and self._lean is not None and self._lean.may_run() else None
+        lean, masked = self._lean, padded or self._masks_pay
         found: torch.Tensor | None = None
-        if lean is not None and mask is not None:
+        plain = not (prefill or options or any(row.exits or row.changes for row in rows))
+        if not plain or stop != offset + 1 or not isinstance(index, slice):
+            lean = None
+        if lean is not None and mask is not None and lean.may_run():
             ids, positions = (self._state[key][index, offset:stop] for key in _READ)
-            seen = mask[:, None, None].bool() if padded or self._masks_pay else None
+            seen = mask[:, None, None].bool() if masked else None
             found = lean.logits(self.cache, ids, positions, seen)
-            if (len(rows), seen is None) in lean.checked:
+            if (len(rows), masked) in lean.checked:
                 self.forwards += 1
                 for row in rows:
                     row.cached = stop
@@ -474,7 +475,7 @@ class Pool:
         logits = output.logits[:, -1].to(torch.float32, copy=True).to(self.model.device)
         if found is not None and lean is not None:
             lean.differs |= not torch.equal(found, logits)
-            lean.checked.add((len(rows), not (padded or self._masks_pay)))
+            lean.checked.add((len(rows), masked))
         if passed is not None and not (stack := stack_of(self.model)).checked:
             stack.check(passed.states[stack.depth], logits)
         return logits, output
