@@ -72,7 +72,7 @@ _SLOW_PIXELS: Final = 4_000_000
 _MOST_SCANS: Final = 500
 """How many times a JPEG file may paint its pixels; each takes as long as the whole image."""
 
-_STRIP_PIXELS: Final = 4_000_000
+_STRIP_PIXELS: Final = 1_000_000
 """How many pixels are converted at a time."""
 
 _ICONS: Final = (b"\0\0\1\0", b"\0\0\2\0", b"icns")
@@ -84,6 +84,9 @@ _ICON_IMAGES: Final = re.compile(rb"(?:IHDR|ihdr)(.{8})", re.DOTALL)
 _DATA_URL: Final = re.compile(r"data:(?P<kind>[^,]*),", re.IGNORECASE)
 _OTHER_URL: Final = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 _LONGEST_NAME: Final = 400
+
+_OPENED: Final = "opened by secondsight"
+"""What stands in an image's `info` where it needs no opening; its pixels are upright RGB."""
 
 _lazy_images: Final = threading.Lock()
 
@@ -152,6 +155,11 @@ def open_image(source: ImageSource, limits: Limits = _DEFAULT) -> Image.Image:
     if len(sources) != 1:
         raise ImageError(f"One image is opened at a time; {len(sources)} are given.")
     return _open(sources[0], limits)
+
+
+def is_opened(source: Source) -> bool:
+    """Whether something is an image as `open_image` returns it, which need not be copied."""
+    return isinstance(source, Image.Image) and source.mode == "RGB" and _OPENED in source.info
 
 
 def check_image_path(path: str | Path) -> None:
@@ -301,7 +309,7 @@ def _decode(data: bytes, name: str, limits: Limits) -> Image.Image:
         _check_end(image, name, data)
         if image.format == "TIFF":
             _silence_libtiff()
-        return _to_rgb(image, name, limits)
+        return _to_rgb(image, name, limits, ours=True)
 
 
 def _opened(data: bytes, formats: Sequence[str]) -> ImageFile.ImageFile:
@@ -423,15 +431,20 @@ _TURNS: Final = {
 """What makes an image upright, by its EXIF orientation."""
 
 
-def _to_rgb(image: Image.Image, name: str, limits: Limits) -> Image.Image:
+def _to_rgb(image: Image.Image, name: str, limits: Limits, *, ours: bool = False) -> Image.Image:
+    """Make it upright 8-bit RGB; pixels of an image that is ours alone are not copied."""
     _check_size(image, name, limits)
     if image.tell():
         image.seek(0)
     image.load()
     _check_size(image, name, limits)  # an icon may hold another size than it says
-    rgb = _in_strips(image)
     turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    return rgb if turn is None else rgb.transpose(turn)
+    as_it_is = ours and image.mode == "RGB" and not image.has_transparency_data
+    rgb = image._new(image.im) if as_it_is else _in_strips(image)
+    if turn is not None:
+        rgb = rgb.transpose(turn)
+    rgb.info = {_OPENED: True}  # and no orientation, by which it would be turned once more
+    return rgb
 
 
 def _in_strips(image: Image.Image) -> Image.Image:
@@ -486,7 +499,11 @@ def pad_to_square(image: Image.Image, mean: Sequence[float]) -> Image.Image:
     if image.width == image.height:
         return image
     side = max(image.size)
-    background = tuple(int(channel * 255) for channel in mean)
-    square = Image.new("RGB", (side, side), background)
+    square = Image.new("RGB", (side, side), square_background(mean))
     square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
     return square
+
+
+def square_background(mean: Sequence[float]) -> tuple[int, ...]:
+    """The processor's mean colour, by its means per channel in [0, 1]."""
+    return tuple(int(channel * 255) for channel in mean)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 from PIL import Image
 
 from secondsight.errors import ImageError, QuestionError, UserError, shown
-from secondsight.images import Images, open_image
+from secondsight.images import Images, is_opened, open_image
 from secondsight.prompts import Turn
 from secondsight.settings import is_text
 from secondsight.sources import as_images, as_sources
+from secondsight.strips import strips
 
 if TYPE_CHECKING:
     import torch
@@ -110,7 +111,15 @@ class Sample:
         Raises:
             ImageError: An image cannot be used.
         """
-        return self.showing([open_image(source) for source in as_sources(self.image)])
+        sources = as_sources(self.image)
+        return self.showing(
+            [
+                source
+                if isinstance(source, Image.Image) and is_opened(source)
+                else open_image(source)
+                for source in sources
+            ]
+        )
 
     def showing(self, images: Sequence[Image.Image]) -> Sample:
         """The same sample with other images."""
@@ -148,7 +157,9 @@ class Sample:
             return "no image"
         digest = hashlib.blake2b(digest_size=16)
         for image in self.images:
-            digest.update(repr(image.size).encode() + image.tobytes())
+            digest.update(repr(image.size).encode())
+            for top, bottom in strips(image.size):
+                digest.update(image.crop((0, top, image.width, bottom)).tobytes())
         return digest.hexdigest()
 
     @property

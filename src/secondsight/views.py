@@ -9,13 +9,14 @@ from functools import cache, partial
 from typing import ClassVar, Final, Protocol, runtime_checkable
 
 import torch
-from PIL import Image
+from PIL import Image, ImageStat
 from torchvision.transforms import v2
 
 from secondsight.edits import AttentionEdit, Steering
 from secondsight.errors import ImageError, MethodError, nearest
 from secondsight.relevance import relevant_part
 from secondsight.sample import Sample
+from secondsight.strips import WHOLE, by_strips
 
 
 @runtime_checkable
@@ -71,22 +72,51 @@ class Original:
 
 _KERNEL: Final = 13
 _gaussian_blur = v2.GaussianBlur(kernel_size=_KERNEL, sigma=(1.5, 2.0))
+_color_jitter = v2.ColorJitter(brightness=1, contrast=1, saturation=1, hue=0.5)
 
 
 def _blur(image: Image.Image) -> Image.Image:
     """Gaussian blur; an image smaller than half the kernel is continued beyond its edges."""
-    if min(image.size) > _KERNEL // 2:
-        return _gaussian_blur(image)
     margin = _KERNEL // 2
+    if min(image.size) > margin:
+        drawn = _gaussian_blur.make_params([])
+        return by_strips(
+            image, lambda strip: _gaussian_blur.transform(strip, drawn), margin=2 * margin
+        )
     wider = _gaussian_blur(v2.functional.pad(image, [margin], padding_mode="edge"))
     return wider.crop((margin, margin, margin + image.width, margin + image.height))
+
+
+def _jitter(image: Image.Image) -> Image.Image:
+    """Colour jitter; a large image is changed in place, one property after the other."""
+    drawn = _color_jitter.make_params([])
+    if image.width * image.height <= WHOLE:
+        jittered: Image.Image = _color_jitter.transform(image, drawn)
+        return jittered
+    changed = image.copy()
+    for number in drawn["fn_idx"].tolist():
+        name = ("brightness", "contrast", "saturation", "hue")[number]
+        factor = drawn[f"{name}_factor"]
+        if factor is None:
+            continue
+        if name == "contrast":  # away from the mean of the whole image
+            mean = int(ImageStat.Stat(changed.convert("L")).mean[0] + 0.5)
+            change = partial(_contrast, mean, factor)
+        else:
+            change = partial(getattr(v2.functional, f"adjust_{name}"), **{f"{name}_factor": factor})
+        by_strips(changed, change, into=changed)
+    return changed
+
+
+def _contrast(mean: int, factor: float, strip: Image.Image) -> Image.Image:
+    return Image.blend(Image.new("RGB", strip.size, (mean,) * 3), strip, factor)
 
 
 TRANSFORMS: Final[dict[str, Callable[[Image.Image], Image.Image]]] = {
     "hflip": v2.RandomHorizontalFlip(p=1.0),
     "vflip": v2.RandomVerticalFlip(p=1.0),
     "rotate": v2.RandomRotation(180),
-    "color": v2.ColorJitter(brightness=1, contrast=1, saturation=1, hue=0.5),
+    "color": _jitter,
     "blur": _blur,
     "crop": v2.RandomResizedCrop(336),
 }

@@ -203,7 +203,15 @@ class FakeBackend:
         images = IMAGE_TOKENS * len(generation.sample.images)
         return Ended(answer, PROMPT_TOKENS + images, images, facts=self.said)
 
-    def trace(self, generation: Generation, layers: str, *, attentions: bool, wanted: str) -> str:
+    def trace(
+        self,
+        generation: Generation,
+        layers: str,
+        *,
+        attentions: bool,
+        wanted: str,
+        stopped: Callable[[], bool],
+    ) -> str:
         if wanted != "attention":
             return "<html>" if wanted == "html" else f'{{"layers": "{layers}"}}'
         return json.dumps(attention_for(generation))

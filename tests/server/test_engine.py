@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import io
 import json
+import platform
 import random
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any
 
 import httpx
@@ -19,6 +25,8 @@ from PIL import Image
 import secondsight
 from secondsight import Request, Sample, Settings, Turn
 from secondsight.server.engine import EngineBackend
+from secondsight.trace.modules import language_layers
+from secondsight.views import TRANSFORMS
 
 from .conftest import Live, data_url, serving
 
@@ -298,3 +306,141 @@ def test_the_traces_attention(live: Live, picture: Callable[..., Image.Image]) -
     assert [len(row) for row in first["mean"]] == [9, 9, 9]
     assert first["layers"]["shape"][1:] == [3, 9]
     assert trace["views"][0]["images"][-1]["uri"].startswith("data:image/")
+
+
+def test_a_trace_ends_when_its_client_goes_away(
+    live: Live, model: secondsight.Model, picture: Callable[..., Image.Image]
+) -> None:
+    """While it writes within two tokens; while it reads all that again, before the next layer."""
+    body = body_of(picture(1), "What is it?", method="ritual", max_tokens=60)
+    whole = _layers_until_gone(live, model, body, leave_at=None)
+    for leave_at in (whole // 3, whole - 2):
+        layers = _layers_until_gone(live, model, body, leave_at=leave_at)
+        assert layers <= leave_at + 2 * _layers_of_a_token(model)
+    assert live.service.tracing == live.service.pixels.used == 0
+    again = {**body, "max_tokens": 2}
+    assert live.http.post("/v1/secondsight/trace", json=again).status_code == 200
+
+
+def _layers_of_a_token(model: secondsight.Model) -> int:
+    """How many layers a token of two views takes, read in a pass each at the worst."""
+    return 2 * int(model.hf_model.config.text_config.num_hidden_layers)
+
+
+def _layers_until_gone(
+    live: Live, model: secondsight.Model, body: dict[str, Any], *, leave_at: int | None
+) -> int:
+    """How many layers a trace has read, where its client goes away at one of them."""
+    read, at = [0], threading.Event()
+
+    def count(*_: Any) -> None:
+        read[0] += 1
+        if read[0] == leave_at:
+            at.set()
+            time.sleep(0.5)  # so long may the news take
+        elif at.is_set():
+            time.sleep(0.05)
+
+    language = language_layers(model.hf_model)
+    assert language is not None
+    hooks = [layer.register_forward_hook(count) for layer in language.modules]
+    try:
+        if leave_at is None:
+            assert live.http.post("/v1/secondsight/trace", json=body).status_code == 200
+            return read[0]
+        data = json.dumps(body).encode()
+        head = (
+            "POST /v1/secondsight/trace HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+        )
+        place = ("127.0.0.1", int(live.url.rpartition(":")[2]))
+        with socket.create_connection(place) as connection:
+            connection.sendall(head.encode() + data)
+            assert at.wait(60)
+        while live.service.tracing:
+            time.sleep(0.005)
+        return read[0]
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def test_the_provenance_makes_the_answer_again(
+    live: Live, model: secondsight.Model, picture: Callable[..., Image.Image]
+) -> None:
+    """From what stands in it, and the images, `model.answer` makes the same tokens."""
+    first, second = picture(1), picture(2)
+    shown = [{"type": "image_url", "image_url": {"url": data_url(one)}} for one in (first, second)]
+    body = {
+        "model": "tiny@ritual:alpha=2.5",
+        "messages": [
+            {"role": "system", "content": "You see well."},
+            {"role": "user", "content": [shown[0], {"type": "text", "text": "What is it?"}]},
+            {"role": "assistant", "content": "A thing."},
+            {"role": "user", "content": [shown[1], {"type": "text", "text": "And this?"}]},
+        ],
+        "temperature": 0.9,
+        "top_p": 0.8,
+        "top_k": 40,
+        "repetition_penalty": 1.2,
+        "share_views": True,
+        "max_tokens": 12,
+        "stop": ["zzz"],
+    }
+    [choice] = live.http.post("/v1/chat/completions", json=body).json()["choices"]
+    told = choice["secondsight"]["provenance"]
+    assert told["seed"] == choice["secondsight"]["seed"]
+
+    digest = hashlib.blake2b(digest_size=16)
+    for image in (first, second):
+        digest.update(repr(image.size).encode() + image.convert("RGB").tobytes())
+    assert told["image"] == digest.hexdigest()
+    assert told["method"]["spec"] == "ritual:alpha=2.5"
+    assert told["method"]["alpha"] == 2.5
+    assert [view["view"] for view in told["views"]] == ["original", "transformed"]
+    assert told["views"][1]["choice"] in TRANSFORMS
+    assert told["versions"] == {
+        "secondsight": version("secondsight"),
+        "transformers": version("transformers"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+    assert told["model"] == "tiny"
+    assert told["dtype"] == "float32"
+
+    sample = Sample(
+        (first, second),
+        told["question"],
+        history=tuple(Turn(**turn) for turn in told["history"]),
+        system=told["system"],
+        places=tuple(told["image_turns"]),
+    )
+    settings = Settings(**told["settings"], seed=told["seed"])
+    request = Request(
+        sample, told["method"]["spec"], settings, share_views=told.get("share_views", False)
+    )
+    [(_, again)] = model.answers([request])
+    assert again.text == choice["message"]["content"]
+    assert [view.get("choice") for view in again.provenance["views"]] == [
+        view.get("choice") for view in told["views"]
+    ]
+
+
+def test_photographs_that_lie_on_their_side(
+    live: Live, model: secondsight.Model, picture: Callable[..., Image.Image]
+) -> None:
+    """They are turned upright once, as where `model.answer` opens the file."""
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture(3).resize((60, 30)).save(file, "PNG", exif=exif)
+    url = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    parts = [
+        {"type": "image_url", "image_url": {"url": url}},
+        {"type": "text", "text": "What is it?"},
+    ]
+    body = {"model": "tiny", "messages": [{"role": "user", "content": parts}], "max_tokens": 8}
+    [choice] = live.http.post("/v1/chat/completions", json=body).json()["choices"]
+    alone = model.answer(file.getvalue(), "What is it?", max_new_tokens=8)
+    assert choice["secondsight"]["provenance"]["image"] == alone.provenance["image"]
+    assert choice["message"]["content"] == alone.text

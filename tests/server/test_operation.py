@@ -118,16 +118,23 @@ def test_a_silent_stream_says_that_it_lives(serve: Serve, monkeypatch: pytest.Mo
 
 
 def test_images_wait_for_memory(serve: Serve) -> None:
-    """Their pixels are counted before they are opened."""
-    backend = FakeBackend()
-    live = serve(backend, limits=Limits(total_pixels=1500))  # one image of 40 x 30
-    backend.hold.clear()
+    """Their pixels are counted before they are opened, until they have been prepared."""
+    preparing, go_on = [], threading.Event()
+
+    class Slow(FakeBackend):
+        def start(self, *given: Any) -> Any:
+            preparing.append(True)
+            assert go_on.wait(10)
+            return super().start(*given)
+
+    live = serve(Slow(), limits=Limits(total_pixels=1500))  # one image of 40 x 30
     with ThreadPoolExecutor(4) as pool:
         asked = [asking(live, pool, messages=with_image(data_url())) for _ in range(3)]
-        soon(lambda: live.service.line.expected == 3)
-        soon(lambda: live.service.line.running == 1)
+        soon(lambda: live.service.line.running == 3)
+        soon(lambda: bool(preparing))
         assert live.service.pixels.used == 1200
-        backend.hold.set()
+        assert len(preparing) == 1
+        go_on.set()
         assert all(one.result().status_code == 200 for one in asked)
     assert live.service.pixels.used == 0
 

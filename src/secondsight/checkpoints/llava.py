@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
+from PIL import Image
 from transformers import CLIPImageProcessorPil, LlavaConfig, PreTrainedTokenizerBase
+from transformers.image_transforms import get_resize_output_image_size
+from transformers.image_utils import ChannelDimension
 
-from secondsight.images import pad_to_square
+from secondsight.images import pad_to_square, square_background
 from secondsight.presets import Preset
 from secondsight.prompts import (
     IMAGE_TOKEN_INDEX,
@@ -20,6 +24,7 @@ from secondsight.prompts import (
     tokenize_with_images,
 )
 from secondsight.sample import Sample
+from secondsight.strips import WHOLE, squared
 
 _MARKS: Final = ("<im_start>", "<im_end>")
 """What models trained with ``mm_use_im_start_end`` see before and after an image."""
@@ -67,11 +72,28 @@ class LlavaEncoder:
 
     def pixels(self, sample: Sample) -> torch.Tensor:
         """The sample's pixel values, float32 of shape (images, 3, side, side), on the CPU."""
-        images = list(sample.images)
-        if self.preset.pad:
-            images = [pad_to_square(one, self.processor.image_mean) for one in images]
+        images = [self._fitted(image) for image in sample.images]
         pixels: torch.Tensor = self.processor(images, return_tensors="pt")["pixel_values"]
         return sample.pixel_filter(pixels) if sample.pixel_filter else pixels
+
+    def _fitted(self, image: Image.Image) -> Image.Image:
+        """An image as the processor gets it: squared; a large one at the size that it makes it.
+
+        The processor copies an image several times, and leaves one of the right size as it is.
+        """
+        processor, pad = self.processor, self.preset.pad
+        edge = processor.size.get("shortest_edge") if processor.do_resize else None
+        pixels = max(image.size) ** 2 if pad else image.width * image.height
+        if edge is None or pixels <= WHOLE:
+            return pad_to_square(image, processor.image_mean) if pad else image
+        if pad:
+            background = square_background(processor.image_mean)
+            return squared(image, edge, processor.resample, background)
+        empty = np.broadcast_to(np.uint8(0), (3, image.height, image.width))  # takes no memory
+        height, width = get_resize_output_image_size(
+            empty, edge, default_to_square=False, input_data_format=ChannelDimension.FIRST
+        )
+        return image.resize((width, height), processor.resample)
 
     def encode(self, sample: Sample) -> dict[str, Any]:
         """See `Encoder.encode`."""

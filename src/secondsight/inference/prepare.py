@@ -54,6 +54,7 @@ class PreparedRequest:
         generation: What `generate` made of the settings.
         prepared: What the engine takes.
         seconds: How long preparing took.
+        digest: Tells the sample's images from others.
     """
 
     request: Request
@@ -65,6 +66,13 @@ class PreparedRequest:
     generation: Generation
     prepared: Prepared
     seconds: float
+    digest: str
+
+    def without_images(self) -> PreparedRequest:
+        """The same without the images themselves, which only a report needs from here on."""
+        request = replace(self.request, sample=replace(self.request.sample, image=None), views=())
+        seen = tuple(replace(one, image=None) for one in self.seen)
+        return replace(self, request=request, sample=replace(self.sample, image=None), seen=seen)
 
     @property
     def choices(self) -> tuple[str | None, ...]:
@@ -163,6 +171,7 @@ def prepare(backbone: Backbone, request: Request, ask: Ask) -> PreparedRequest:
             search,
         ),
         seconds=time.perf_counter() - start,
+        digest=sample.digest,
     )
 
 

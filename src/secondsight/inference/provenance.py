@@ -27,12 +27,13 @@ def provenance(asked: PreparedRequest) -> dict[str, Any]:
     generation = settings.recorded()
     seed = generation.pop("seed")
     return {
-        "image": sample.digest,
+        "image": asked.digest,
         "question": sample.question,
         "history": [{"question": turn.question, "answer": turn.answer} for turn in sample.history],
         "sample_id": sample.id,
         "method": {"name": method.name, "spec": method.spec, **method.parameters, **reply},
         "views": views,
+        **_where_given(asked),
         "seed": seed,
         "settings": generation,
         "versions": {
@@ -41,4 +42,14 @@ def provenance(asked: PreparedRequest) -> dict[str, Any]:
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
+    }
+
+
+def _where_given(asked: PreparedRequest) -> dict[str, Any]:
+    """What most requests leave as it is, and what the answer depends on where they do not."""
+    sample = asked.sample
+    return {
+        **({"system": sample.system} if sample.system is not None else {}),
+        **({"image_turns": list(sample.places)} if sample.places else {}),
+        **({"share_views": True} if asked.request.share_views else {}),
     }

@@ -83,6 +83,8 @@ class Ended:
 OnToken = Callable[[Token], None]
 OnEnd = Callable[[Ended | BaseException], None]
 Cancel = Callable[[], None]
+Stopped = Callable[[], bool]
+"""Whether nobody wants it any more; asked often."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,15 @@ class Backend(Protocol):
         """
         ...
 
-    def trace(self, generation: Generation, layers: str, *, attentions: bool, wanted: str) -> str:
+    def trace(
+        self,
+        generation: Generation,
+        layers: str,
+        *,
+        attentions: bool,
+        wanted: str,
+        stopped: Stopped,
+    ) -> str:
         """Answer, and record everything on the way; takes its time, in the calling thread.
 
         Args:
@@ -122,6 +132,7 @@ class Backend(Protocol):
             layers: Layers to record one by one.
             attentions: Whether to record attention.
             wanted: ``json``, ``html``, or ``attention`` for the maps alone, as JSON.
+            stopped: Asked at every token and every layer; what it ends raises an exception.
         """
         ...
 

@@ -36,7 +36,8 @@ async def read(kind: type[R], request: Request) -> R:
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media != "application/json":
         raise ApiError(415, "Send JSON, with Content-Type: application/json.", code="not_json")
-    return parsed(kind, await request.body())
+    # Not request.body(), which keeps it until the answer has been sent.
+    return parsed(kind, b"".join([piece async for piece in request.stream()]))
 
 
 class Completions:

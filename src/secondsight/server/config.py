@@ -28,7 +28,8 @@ class Limits:
         side: The longest side of an image, in pixels: models pad images to squares, and so much
             memory does a narrow one take as well.
         request_pixels: All images of a request, in pixels.
-        total_pixels: All images of all requests that are opened at once, in pixels.
+        total_pixels: All images of all requests that are open at once, in pixels; the others
+            wait until those are prepared. The one trace that is made at a time comes on top.
         choices: The largest `n`, and the most methods in one comparison.
         new_tokens: The longest answer; more is cut to it.
         trace_tokens: The longest answer that is traced.
@@ -42,10 +43,10 @@ class Limits:
     body_seconds: float = 30.0
     images: int = 8
     image_bytes: int = 20 * MEGABYTE
-    pixels: int = 25_000_000
+    pixels: int = 12_600_000
     side: int = 6000
-    request_pixels: int = 50_000_000
-    total_pixels: int = 200_000_000
+    request_pixels: int = 12_600_000
+    total_pixels: int = 12_600_000
     choices: int = 16
     new_tokens: int = 4096
     trace_tokens: int = 128

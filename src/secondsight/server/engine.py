@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from secondsight.answer import Answer, TokenUpdate
@@ -13,7 +14,16 @@ from secondsight.decoding.step import Step
 from secondsight.inference import Model
 from secondsight.inference.ticket import Ticket
 from secondsight.request import Request
-from secondsight.server.backend import Cancel, Ended, Generation, Load, OnEnd, OnToken, Token
+from secondsight.server.backend import (
+    Cancel,
+    Ended,
+    Generation,
+    Load,
+    OnEnd,
+    OnToken,
+    Stopped,
+    Token,
+)
 from secondsight.server.scores import Scores, TokenTexts, scores_of
 
 _JOINS: Final = 2
@@ -52,7 +62,9 @@ class EngineBackend:
             generation.settings,
             share_views=generation.share_views,
         )
-        asked = self._model.prepare(request)
+        asked = self._model.prepare(request).without_images()
+        generation = replace(generation, sample=asked.request.sample)
+        del request
         listening = _Listener(generation, asked.names, self._texts, on_token, on_end)
         ticket = Ticket(
             self._model.backbone,
@@ -72,7 +84,15 @@ class EngineBackend:
         if most is not None and most < self._batch_size and self._ended % _REGAIN == 0:
             self._engine.most = most + 1
 
-    def trace(self, generation: Generation, layers: str, *, attentions: bool, wanted: str) -> str:
+    def trace(
+        self,
+        generation: Generation,
+        layers: str,
+        *,
+        attentions: bool,
+        wanted: str,
+        stopped: Stopped,
+    ) -> str:
         """See `Backend.trace`."""
         from secondsight.trace import Options, record
 
@@ -83,7 +103,7 @@ class EngineBackend:
             generation.settings,
             share_views=generation.share_views,
         )
-        trace = record(self._model, request, options)
+        trace = record(self._model, request, options, stopped)
         if wanted == "html":
             return trace.to_html()
         if wanted == "json":

@@ -22,7 +22,7 @@ from secondsight.server.problems import ApiError, from_failure
 from secondsight.server.replies import Reply
 from secondsight.server.service import Running, Service
 
-_CLIENT_LEFT: Final = 499
+CLIENT_LEFT: Final = 499
 """The status that logs and metrics have for a client that went away."""
 
 _GOODBYE: Final = 5.0
@@ -61,7 +61,7 @@ class Visit:
         now, metrics, method = time.monotonic(), self.metrics, self.method
         metrics.requests.labels(self.route, method, str(status)).inc()
         metrics.seconds.labels(method).observe(now - self.started)
-        if status == _CLIENT_LEFT:
+        if status == CLIENT_LEFT:
             metrics.cancelled.labels(method).inc()
         usage = reply.usage() if reply is not None else None
         if usage is not None:
@@ -143,7 +143,7 @@ class Exchange(Response):
             work.cancel()
             await asyncio.wait({work})
             if left.done():
-                self._visit.ended(_CLIENT_LEFT, self._reply, self._running)
+                self._visit.ended(CLIENT_LEFT, self._reply, self._running)
                 return
             problem = ApiError(
                 504,

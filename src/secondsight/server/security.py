@@ -166,7 +166,9 @@ class BodyLimit:
                 problem.headers["connection"] = "close"  # the rest of the body is not read
                 await problem.response()(scope, receive, send)
                 return
-            await self.app(scope, _Again(chunks, receive), send)
+            again = _Again(chunks, receive)
+            del chunks, message, chunk  # one copy is enough
+            await self.app(scope, again, send)
         finally:
             self._budget.give(taken)
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from PIL import Image
-
-from secondsight.server.backend import Backend, Cancel, Ended, Generation, Token
+from secondsight.server.backend import Backend, Cancel, Ended, Generation, Stopped, Token
 from secondsight.server.config import ServerConfig
 from secondsight.server.line import Budget, Line
 from secondsight.server.media import Fetch, ImageFile, image_files
@@ -106,6 +105,8 @@ class Service:
         self._decoders: Executor = ThreadPoolExecutor(_DECODERS, "decode")
         self._starters: Executor = ThreadPoolExecutor(_STARTERS, "start")
         self._tracer: Executor = ThreadPoolExecutor(1, "trace")
+        # To trace; who has it may take long, and must not keep answers' images waiting.
+        self._turn = asyncio.Lock()
         self._idle = asyncio.Event()
         self._idle.set()
         self._active: set[Running] = set()
@@ -149,46 +150,48 @@ class Service:
         self.ready  # noqa: B018 - refuses
         self.line.join(len(generations))
         request = Running(len(generations))
-        writers: list[asyncio.Task[None]] = []
-        pixels = sum(file.pixels for file in files)
-        taken = False
         self._enter(request)
+        writers = [
+            self._writer(request, number, generation, files)
+            for number, generation in enumerate(generations)
+        ]
+        del files
         try:
-            if pixels:
-                await self.pixels.take(pixels)
-                taken = True
-            opened = await self._opened(files)
-            for number, generation in enumerate(generations):
-                sample = generation.sample
-                shown = replace(generation, sample=sample.showing(opened) if opened else sample)
-                writers.append(self._writer(request, number, shown))
-            del opened
             yield request
         finally:
             for writer in writers:
                 writer.cancel()
-            if len(writers) < len(generations):  # never started
-                for _ in range(len(generations) - len(writers)):
-                    self.line.leave(placed=False)
             try:
                 await asyncio.shield(_ended(writers))
             finally:
-                if taken:
-                    self.pixels.give(pixels)
                 self._exit(request)
 
-    async def _opened(self, files: Sequence[ImageFile]) -> list[Image.Image]:
+    def _shown(self, generation: Generation, files: Sequence[ImageFile]) -> Generation:
+        """The same with its images opened, which takes the memory that `pixels` is about."""
         opened = []
         for file in files:
             start = time.monotonic()
-            opened.append(await self._threaded(self._decoders, file.opened))
+            opened.append(file.opened())
             self.decode_seconds(time.monotonic() - start)
-        return opened
+        sample = generation.sample
+        return replace(generation, sample=sample.showing(opened)) if opened else generation
 
-    def _writer(self, request: Running, number: int, generation: Generation) -> asyncio.Task[None]:
+    @asynccontextmanager
+    async def _memory(self, files: Sequence[ImageFile]) -> AsyncIterator[None]:
+        """Keep the memory that open images take, while they are being used."""
+        pixels = sum(file.pixels for file in files)
+        await self.pixels.take(pixels)
+        try:
+            yield
+        finally:
+            self.pixels.give(pixels)
+
+    def _writer(
+        self, request: Running, number: int, generation: Generation, files: Sequence[ImageFile]
+    ) -> asyncio.Task[None]:
         """Start a task that writes one answer; however it ends, its place is given back."""
         seat = _Seat()
-        writer = asyncio.create_task(self._write(request, number, generation, seat))
+        writer = asyncio.create_task(self._write(request, number, generation, files, seat))
         # Not in the task itself: one that is cancelled before its first step runs no code.
         writer.add_done_callback(
             lambda _: self.line.leave(placed=seat.placed, seconds=seat.seconds)
@@ -196,18 +199,25 @@ class Service:
         return writer
 
     async def _write(
-        self, request: Running, number: int, generation: Generation, seat: _Seat
+        self,
+        request: Running,
+        number: int,
+        generation: Generation,
+        files: Sequence[ImageFile],
+        seat: _Seat,
     ) -> None:
         try:
             await self.line.place()
             seat.placed, start = True, time.monotonic()
-            ended = await self._generated(request, number, generation)
+            ended = await self._generated(request, number, generation, files)
             seat.seconds = time.monotonic() - start
             request.queue.put_nowait(Event(number, ended))
         except Exception as error:
             request.queue.put_nowait(error)
 
-    async def _generated(self, request: Running, number: int, generation: Generation) -> Ended:
+    async def _generated(
+        self, request: Running, number: int, generation: Generation, files: Sequence[ImageFile]
+    ) -> Ended:
         """Start an answer and wait for its end, its place kept until the engine has let go."""
         loop = asyncio.get_running_loop()
         end: asyncio.Future[Ended] = loop.create_future()
@@ -218,12 +228,23 @@ class Service:
         def on_end(outcome: Ended | BaseException) -> None:
             _call(loop, _settle, end, outcome)
 
-        backend = self.ready
-        starting = loop.run_in_executor(self._starters, backend.start, generation, on_token, on_end)
+        backend, begun = self.ready, asyncio.Event()
+
+        async def start() -> Cancel:
+            async with self._memory(files):
+                begun.set()
+                return await self._threaded(
+                    self._starters,
+                    lambda: backend.start(self._shown(generation, files), on_token, on_end),
+                )
+
+        starting = asyncio.create_task(start())
         try:
             await asyncio.shield(starting)
             return await asyncio.shield(end)
         except asyncio.CancelledError:
+            if not begun.is_set():
+                starting.cancel()
             with suppress(Exception):
                 cancel: Cancel = await starting
                 cancel()
@@ -231,13 +252,17 @@ class Service:
             raise
 
     async def traced(
-        self, work: Callable[[Backend, Sequence[Image.Image]], str], files: Sequence[ImageFile]
+        self,
+        generation: Generation,
+        files: Sequence[ImageFile],
+        work: Callable[[Backend, Generation, Stopped], str],
     ) -> str:
-        """Run a trace, one after the other.
+        """Run a trace, one after the other; cancelling this stops it.
 
         Args:
-            work: What to do with the backend and the images, in a thread.
+            generation: What is traced, without its images.
             files: The images.
+            work: Makes the trace, in a thread, unless it is stopped.
 
         Raises:
             ApiError: 429: too many wait already.
@@ -248,15 +273,29 @@ class Service:
         self.tracing += 1
         request = Running(1)
         self._enter(request)
-        pixels = sum(file.pixels for file in files)
-        await self.pixels.take(pixels)
+        stopped, begun = threading.Event(), asyncio.Event()
+
+        def trace() -> str:
+            shown = self._shown(generation, () if stopped.is_set() else files)
+            return work(backend, shown, stopped.is_set)
+
+        async def run() -> str:
+            async with self._turn:
+                begun.set()
+                return await self._threaded(self._tracer, trace)
+
+        running = asyncio.create_task(run())
         try:
-            opened = await self._opened(files)
-            return await self._threaded(self._tracer, lambda: work(backend, opened))
+            return await asyncio.shield(running)
         finally:
-            self.pixels.give(pixels)
-            self.tracing -= 1
-            self._exit(request)
+            stopped.set()
+            if not begun.is_set():
+                running.cancel()
+            try:
+                await asyncio.shield(_ended([running]))
+            finally:
+                self.tracing -= 1
+                self._exit(request)
 
     async def drain(self) -> None:
         """Let nobody in any more, and wait until those who are in have ended, or `grace` is over.
@@ -295,7 +334,7 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(pool, work)
 
 
-async def _ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+async def _ended(tasks: Sequence[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 

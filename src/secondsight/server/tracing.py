@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from collections.abc import Coroutine
+from typing import Any
 
 from fastapi import Request
 from starlette.responses import Response
 
 from secondsight.server import planning
 from secondsight.server.completions import method_label, read
-from secondsight.server.exchange import Visit
+from secondsight.server.events import gone
+from secondsight.server.exchange import CLIENT_LEFT, Visit
 from secondsight.server.metrics import Metrics
 from secondsight.server.problems import ApiError
 from secondsight.server.schemas import TraceRequest
@@ -42,24 +44,25 @@ class Tracing:
             visit.images = len(files)
 
             tracing = service.traced(
-                lambda backend, images: backend.trace(
-                    replace(generation, sample=generation.sample.showing(images))
-                    if images
-                    else generation,
+                generation,
+                files,
+                lambda backend, shown, stopped: backend.trace(
+                    shown,
                     asked.layers,
                     attentions=asked.attentions,
                     wanted=asked.format,
+                    stopped=stopped,
                 ),
-                files,
             )
-            text = await asyncio.wait_for(tracing, service.config.deadline)
+            text = await self._unless_gone(tracing, request)
         except Exception as error:
-            if isinstance(error, asyncio.TimeoutError):
-                error = ApiError(504, "The trace took too long.", code="deadline")
             problem = visit.failed(error)
             problem.headers["x-request-id"] = visit.id
             visit.ended(problem.status)
             return problem.response()
+        if text is None:
+            visit.ended(CLIENT_LEFT)
+            return Response(status_code=CLIENT_LEFT)  # which nobody reads
         visit.ended(200)
         html = asked.format == "html"
         headers = {"x-request-id": visit.id}
@@ -67,3 +70,27 @@ class Tracing:
             headers["content-disposition"] = 'attachment; filename="trace.html"'
         kind = "text/html" if html else "application/json"
         return Response(text, headers=headers, media_type=f"{kind}; charset=utf-8")
+
+    async def _unless_gone(self, tracing: Coroutine[Any, Any, str], request: Request) -> str | None:
+        """The trace; None where the client goes away first, which stops it.
+
+        Raises:
+            ApiError: 504: it takes too long.
+        """
+        work = asyncio.create_task(tracing)
+        left = asyncio.create_task(gone(request.receive))
+        try:
+            await asyncio.wait(
+                {work, left},
+                timeout=self._service.config.deadline,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if work.done():
+                return work.result()
+            if left.done():
+                return None
+            raise ApiError(504, "The trace took too long.", code="deadline")
+        finally:
+            work.cancel()
+            left.cancel()
+            await asyncio.wait({work, left})

@@ -7,7 +7,6 @@ from typing import Any
 
 from secondsight.checkpoints.chat import ChatEncoder
 from secondsight.checkpoints.llava import LlavaEncoder
-from secondsight.images import pad_to_square
 from secondsight.inference.backbone import Backbone
 from secondsight.inference.prepare import PreparedRequest
 from secondsight.layout import PromptLayout
@@ -16,7 +15,7 @@ from secondsight.sample import Sample
 from secondsight.trace.activations import PromptActivations
 from secondsight.trace.facts import Chunk, InferenceFacts, ReportImage, Splicing, ViewFacts
 from secondsight.trace.patches import Patches
-from secondsight.trace.report_images import shown_image, with_grid
+from secondsight.trace.report_images import shown_image, shown_square, with_grid
 from secondsight.trace.tensors import summarize
 
 Inputs = Mapping[str, Any]
@@ -104,7 +103,7 @@ def _way_to_the_model(
     if isinstance(encoder, LlavaEncoder) and encoder.preset.pad:
         mean = encoder.processor.image_mean
         wide = [image for image in sample.images if image.width != image.height]
-        shown += [shown_image("padded to a square", pad_to_square(image, mean)) for image in wide]
+        shown += [shown_square("padded to a square", image, mean) for image in wide]
     if patches is not None and patches.image is not None and patches.grid is not None:
         shown.append(shown_image(patches.title, patches.image))
         rows, columns = patches.grid

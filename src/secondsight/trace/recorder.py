@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from secondsight.trace.generation import generation_facts, output_facts
 from secondsight.trace.interpretation import Interpretation, interpret
 from secondsight.trace.keep import Keeper
 from secondsight.trace.layers import parse_layers
+from secondsight.trace.modules import language_layers
 from secondsight.trace.patches import Patches, find_patches
 from secondsight.trace.prompting import inference_facts, view_facts
 from secondsight.trace.result import Trace
@@ -74,7 +75,20 @@ class Options:
     decode_steps: int = 2
 
 
-def record(model: Traceable, request: Request, options: Options | None = None) -> Trace:
+class TraceStoppedError(Exception):
+    """Nobody wants the trace any more."""
+
+
+def _never() -> bool:
+    return False
+
+
+def record(
+    model: Traceable,
+    request: Request,
+    options: Options | None = None,
+    stopped: Callable[[], bool] = _never,
+) -> Trace:
     """Answer a request and record how.
 
     The answer is written by an engine of its own, so that nothing comes from what is known of
@@ -84,8 +98,10 @@ def record(model: Traceable, request: Request, options: Options | None = None) -
         model: The model.
         request: What is asked; every view is read at every step, whatever its schedule.
         options: What to record.
+        stopped: Whether nobody wants the trace any more; asked at every token and every layer.
 
     Raises:
+        TraceStoppedError: Nobody wants it any more.
         UserError: The request cannot be answered; a layer that the model does not have, or a
             file that cannot be written.
         MissingPackageError: The extra ``trace`` is not installed.
@@ -95,15 +111,21 @@ def record(model: Traceable, request: Request, options: Options | None = None) -
     layers = parse_layers(options.layers, layer_count(model.backbone.hf_model))
     if options.keep is not None:
         check_writable(Path(options.keep))
-    return _Recording(model, request, options, layers).trace()
+    return _Recording(model, request, options, layers, stopped).trace()
 
 
 class _Recording:
     """The state of one recording."""
 
     def __init__(
-        self, model: Traceable, request: Request, options: Options, layers: Collection[int]
+        self,
+        model: Traceable,
+        request: Request,
+        options: Options,
+        layers: Collection[int],
+        stopped: Callable[[], bool],
     ) -> None:
+        self.stopped = stopped
         self.model, self.request, self.options, self.layers = model, request, options, layers
         self.keeper = Keeper(wanted=options.keep is not None)
         self.backbone = model.backbone
@@ -116,6 +138,7 @@ class _Recording:
 
     def trace(self) -> Trace:
         model = self.model
+        self._go_on()
         with self._timed("prepare"), self.calls.recording():
             prepared = model.prepare(self.request)
         tokens = TokenRecorder(
@@ -125,7 +148,7 @@ class _Recording:
             after_step=self.calls.next_phase,
             keeper=self.keeper,
         )
-        with model.runner.alone():
+        with model.runner.alone(), self._stoppable():
             with self._timed("answer"):
                 answer = self._answer(prepared, tokens)
             patches = [
@@ -144,11 +167,32 @@ class _Recording:
                     rollout=self.options.rollout,
                     layers=self.layers,
                 )
+        self._go_on()
         with self._timed("report"):
             return self._assembled(prepared, answer, tokens, found, patches)
 
+    def _go_on(self, *_: object) -> None:
+        """Raise where nobody wants the trace any more."""
+        if self.stopped():
+            raise TraceStoppedError
+
+    @contextmanager
+    def _stoppable(self) -> Iterator[None]:
+        """Ask before every layer, too; the model is this thread's alone meanwhile."""
+        found = language_layers(self.backbone.hf_model)
+        hooks = [
+            layer.register_forward_pre_hook(self._go_on)
+            for layer in (found.modules if found is not None else ())
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
     def _answer(self, prepared: PreparedRequest, tokens: TokenRecorder) -> Answer:
         def watch(step: Step) -> None:
+            self._go_on()
             tokens(step)
             self.changes = [row.changes for row in self.engine.running[0].rows]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -11,19 +12,30 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from secondsight.images import pad_to_square
 from secondsight.trace.facts import ReportImage
 
 _WIDEST: Final = 480
 """Longest side of an image in the report, in pixels."""
 
 
-def shown_image(title: str, image: Image.Image, *, widest: int = _WIDEST) -> ReportImage:
+def shown_image(title: str, image: Image.Image) -> ReportImage:
     """An image for the report; its title's size is the true one, the file may be smaller."""
-    shown = image
-    if max(image.size) > widest:
-        shown = image.copy()
-        shown.thumbnail((widest, widest), Image.Resampling.BICUBIC)
-    return ReportImage(title, image.width, image.height, data_uri(shown))
+    return ReportImage(title, image.width, image.height, data_uri(_small(image)))
+
+
+def shown_square(title: str, image: Image.Image, mean: Sequence[float]) -> ReportImage:
+    """An image padded to a square, which is not made larger than it is shown."""
+    side = max(image.size)
+    return ReportImage(title, side, side, data_uri(pad_to_square(_small(image), mean)))
+
+
+def _small(image: Image.Image) -> Image.Image:
+    scale = _WIDEST / max(image.size)
+    if scale >= 1:
+        return image
+    size = (max(round(image.width * scale), 1), max(round(image.height * scale), 1))
+    return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
 
 def data_uri(image: Image.Image, *, quality: int = 85) -> str:
