@@ -14,7 +14,7 @@ from PIL import Image
 WHOLE: Final = 1_000_000
 """Images of so many pixels, and smaller ones, need no strips."""
 
-_STRIP: Final = 250_000
+_STRIP: Final = 100_000
 """How many pixels a strip has, or one row."""
 
 

@@ -80,9 +80,7 @@ def _blur(image: Image.Image) -> Image.Image:
     margin = _KERNEL // 2
     if min(image.size) > margin:
         drawn = _gaussian_blur.make_params([])
-        return by_strips(
-            image, lambda strip: _gaussian_blur.transform(strip, drawn), margin=2 * margin
-        )
+        return by_strips(image, lambda strip: _gaussian_blur.transform(strip, drawn), margin=margin)
     wider = _gaussian_blur(v2.functional.pad(image, [margin], padding_mode="edge"))
     return wider.crop((margin, margin, margin + image.width, margin + image.height))
 

@@ -197,7 +197,9 @@ class _Recording:
             self.changes = [row.changes for row in self.engine.running[0].rows]
 
         self.calls.next_phase()
-        ticket = Ticket(self.backbone, Runner(self.engine), prepared, observer=watch)
+        ticket = Ticket(
+            self.backbone, Runner(self.engine), prepared.without_images(), observer=watch
+        )
         with self.activations.watching(), self.calls.recording():
             return ticket.result()
 
