@@ -67,6 +67,22 @@ def test_scores_by_hand(folder: Path) -> None:
     assert list(dimensions) == ["existence", "attribute", "state", "number", "relation"]
 
 
+def test_the_official_parser_wants_the_bare_word(folder: Path) -> None:
+    texts = {3: "No", 4: "Yes", 5: "No.", 6: "no"}  # labels: no, yes, no, no
+    given = [{"id": number, "response": text} for number, text in texts.items()]
+    path = answers(folder, given)
+    strict = score_amber(path, folder).discriminative
+    official = score_amber(path, folder, parser="official").discriminative
+    assert strict is not None
+    assert official is not None
+    assert (strict.accuracy, strict.unparsed) == (1, 0)
+    # One bare No among three labels no; "No." and "no" are neither.
+    found = (official.accuracy, official.precision, official.recall, official.unparsed)
+    assert found == pytest.approx((2 / 4, 1, 1 / 3, 2))
+    with pytest.raises(UserError, match="amber: parser cannot be 'lax'"):
+        score_amber(path, folder, parser="lax")
+
+
 def test_related_words_come_before_the_annotated_ones(folder: Path) -> None:
     # "ground" stands for grass by relation.json, before it stands for itself: one of two covered.
     words = {**RELATED, "grass": ["ground"], "ground": ["floor"], "picture": []}

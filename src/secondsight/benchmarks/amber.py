@@ -12,7 +12,7 @@ synonyms; `amber_words` says what is done here without them, and how to use them
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -253,8 +253,20 @@ def _are_words(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(word, str) for word in value)
 
 
+def exact_word(text: str) -> str:
+    """The official script's reading: the answer must be ``Yes`` or ``No`` and nothing else."""
+    return {"Yes": YES, "No": NO}.get(text, UNPARSED)
+
+
+PARSERS: Mapping[str, Callable[[str], str]] = {"strict": first_standalone, "official": exact_word}
+"""How yes and no are read, by name."""
+
+
 def count_amber(
-    annotations: Sequence[Annotation], texts: Sequence[str], vocabulary: Vocabulary
+    annotations: Sequence[Annotation],
+    texts: Sequence[str],
+    vocabulary: Vocabulary,
+    parser: str = "strict",
 ) -> Counts:
     """Counts of AMBER answers, one row per answer.
 
@@ -268,7 +280,7 @@ def count_amber(
         if annotation.kind == GENERATIVE:
             row |= _described(annotation, text, vocabulary)
         else:
-            prediction = first_standalone(text)
+            prediction = PARSERS[parser](text)
             judged = _judged(annotation.truth[0], prediction)
             dimension = DIMENSIONS.get(annotation.kind, "relation")
             for name, value in judged.items():
@@ -362,14 +374,16 @@ class AmberScorer(Scorer):
 
     Attributes:
         vocabulary: The word lists.
+        parser: One of `PARSERS`.
     """
 
     vocabulary: Vocabulary
+    parser: str = "strict"
 
     def count(self, items: Sequence[Item], responses: Sequence[Response]) -> Counts:
         """Counts per answer."""
         annotations = [Annotation.of(item.truth) for item in items]
-        return count_amber(annotations, [r.text for r in responses], self.vocabulary)
+        return count_amber(annotations, [r.text for r in responses], self.vocabulary, self.parser)
 
     def metrics(self, sums: Mapping[str, Array]) -> dict[str, Array]:
         """Both halves and the AMBER score."""
@@ -457,6 +471,11 @@ class Amber(Benchmark):
         "spaCy pipeline with word vectors for near synonyms; officially en_core_web_lg",
         kind=str,
     )
+    parser: str = option(
+        "strict",
+        "how yes and no are read: the first standalone word, or officially the bare word alone",
+        choices=tuple(PARSERS),
+    )
 
     def load(self, problems: Problems) -> Task:
         """One item per query of the query file."""
@@ -483,10 +502,14 @@ class Amber(Benchmark):
                 self.questions or Path(self.need("annotations")) / "annotations.json"
             ).name,
             items=tuple(items),
-            scorer=AmberScorer(vocabulary),
+            scorer=AmberScorer(vocabulary, self.parser),
             metrics=_metrics(kinds),
             max_new_tokens=256,
-            scoring={"words_sha256": text_hash(json.dumps(lists)), "vectors": self.vectors},
+            scoring={
+                "words_sha256": text_hash(json.dumps(lists)),
+                "vectors": self.vectors,
+                "parser": self.parser,
+            },
             own_questions=self.questions is not None,
         )
 
@@ -536,6 +559,7 @@ def score_amber(
     annotations: PathLike,
     *,
     similar: Similar | str | None = None,
+    parser: str = "strict",
     lenient: bool = False,
 ) -> AmberResult:
     """Scores AMBER answers.
@@ -547,13 +571,19 @@ def score_amber(
         similar: Judges two words near synonyms, or the name of a spaCy pipeline that does, and
             finds the nouns (the official script's vectors: ``en_core_web_lg``); without it only
             ``relation.json`` does.
+        parser: How yes and no are read: ``strict``, the first standalone word, or ``official``,
+            the bare word ``Yes`` or ``No``, as the official script compares.
         lenient: Leave out what cannot be used, counted, instead of raising.
 
     Raises:
         DataError: Bad input, each case with its place.
     """
     problems = Problems(lenient=lenient)
-    amber = Amber(annotations=annotations, vectors=similar if isinstance(similar, str) else None)
+    amber = Amber(
+        annotations=annotations,
+        vectors=similar if isinstance(similar, str) else None,
+        parser=parser,
+    )
     task, sets = amber.read(answers, problems)
     warnings = problems.settle()
     [found] = sets

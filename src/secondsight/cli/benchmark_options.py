@@ -57,7 +57,10 @@ class BenchmarkOptions:
     )
     parser: Annotated[
         str | None,
-        _option("POPE: how yes and no are read: strict, official, vcd-2023 or ritual-2024."),
+        _option(
+            "How yes and no are read. POPE: strict, official, vcd-2023 or ritual-2024; AMBER: "
+            "strict or official."
+        ),
     ] = None
     vectors: Annotated[
         str | None,
