@@ -26,7 +26,7 @@ _LOGGED: Final = ("filtered_resps", "resps")
 
 _REPLIES: Final = (
     *_LOGGED, "prediction", "response", "caption", "text", "answer", "output", "pred",
-    "model_answer", "reply", "generated_text",
+    "model_answer", "model_prediction", "reply", "generated_text",
 )  # fmt: skip
 """Fields that hold a reply, somewhere."""
 

@@ -231,9 +231,9 @@ class _Table:
     ) -> None:
         self.task, self.items, self.counts, self.seeds = task, items, counts, seeds
         self.methods = tuple(counts)
-        index = {image: i for i, image in enumerate(dict.fromkeys(i.image_id for i in items))}
+        index = {image: i for i, image in enumerate(dict.fromkeys(i.unit for i in items))}
         self.images = len(index)
-        self._image_of = np.array([index[item.image_id] for item in items], dtype=np.int64)
+        self._image_of = np.array([index[item.unit] for item in items], dtype=np.int64)
         self._columns = tuple(next(iter(next(iter(counts.values())).values())).columns)
         # (images, seeds * columns) per method: one product with the weights gives all sums.
         self._by_image = {

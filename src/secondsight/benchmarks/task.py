@@ -34,13 +34,15 @@ class Item:
 
     Attributes:
         id: Names it, uniquely in its dataset; the random numbers come from the seed and this.
-        image_id: The image's name: what the bootstrap draws.
+        image_id: The image's name.
         image: The image.
         question: The text, before the preset adds its suffix.
         truth: What the answer is held against (JSON-ready).
         group: Items that are answered together: who answers one of a group must answer all of it;
             a group of which nothing is answered is no gap.
         aliases: Further names of the image in files of answers.
+        together: Names what the bootstrap draws and a limit counts, where questions about several
+            images are judged together; by default it is the image.
     """
 
     id: str
@@ -50,6 +52,12 @@ class Item:
     truth: Mapping[str, Any]
     group: str = ""
     aliases: tuple[str, ...] = ()
+    together: str = ""
+
+    @property
+    def unit(self) -> str:
+        """What the bootstrap draws and a limit counts: all that is judged with this item."""
+        return self.together or self.image_id
 
     def shown(self) -> Image.Image | Path | None:
         """The image, made now where it is made on demand."""
@@ -243,9 +251,9 @@ class Task:
 
 def first_images(items: Sequence[Item], limit: int | None) -> list[Item]:
     """The items about the first so many images, all of these images' items; None for all."""
-    images = list(dict.fromkeys(item.image_id for item in items))
-    kept = set(images if limit is None else images[:limit])
-    return [item for item in items if item.image_id in kept]
+    units = list(dict.fromkeys(item.unit for item in items))
+    kept = set(units if limit is None else units[:limit])
+    return [item for item in items if item.unit in kept]
 
 
 def settled(scoring: Mapping[str, Any]) -> str:
