@@ -28,7 +28,11 @@ from secondsight.files import PathLike
 _LETTERS: Final = ("A", "B", "C", "D", "E")
 _NONE: Final = "E"
 _LINE = re.compile(r"\s*([A-E])\.")
-_ASKED = "\nAnswer with the option's letter from the given choices directly."
+_ASKED: Final = (
+    "\nPlease respond with only the letter of the correct choice (A, B, C, D, or E). "
+    "Do not include the option text or any other explanation."
+)
+"""The official instruction for models that do not reason aloud: figures depend on it."""
 _COUNTS = ("n", "correct")
 _COLUMNS = (*_COUNTS, "none", "none_right", "none_bare", *_LETTERS, "unparsed")
 
