@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config
 from transformers import Qwen2ForCausalLM as Qwen2
 
+import secondsight
 from secondsight.decoding.lean import lean_of
 from secondsight.decoding.rows import Pool, Prompt
 
@@ -63,6 +65,28 @@ def test_logits_are_those_of_the_modules(make, lengths, dtype) -> None:
     hook.remove()
     assert len(calls) == 12  # as many as steps: none was read by the lean step
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_what_transformers_leaves_on_a_model_does_not_stop_it() -> None:
+    """A vision tower whose hidden states are asked for leaves hooks behind, as any model does."""
+    model = _llama()
+    expected = _written(model, [9])
+    model(torch.tensor([[1, 2]]), output_hidden_states=True)
+    assert any(part._forward_hooks for part in model.modules())
+    lean = lean_of(model)
+    assert lean is not None
+    assert lean.may_run()
+    assert all(torch.equal(*pair) for pair in zip(_written(model, [9]), expected, strict=True))
+    states = model(torch.tensor([[1, 2]]), output_hidden_states=True).hidden_states
+    assert len(states) == 3
+
+
+def test_a_model_with_a_vision_tower_takes_it(model: secondsight.Model) -> None:
+    model.answer(Image.new("RGB", (64, 48), "red"), "What is it?", max_new_tokens=4)
+    lean = lean_of(model.hf_model)
+    assert lean is not None
+    assert lean.checked
+    assert lean.may_run()
 
 
 def test_modules_are_not_called_once_they_were_compared() -> None:

@@ -99,3 +99,12 @@ def test_attention_implementation(model: secondsight.Model) -> None:
 
 def test_the_tokenizer_is_remembered(model: secondsight.Model) -> None:
     assert transformers5.tokenizer_of(model.hf_model) is model.tokenizer
+
+
+def test_hooks_that_stay_behind(model: secondsight.Model, inputs: dict[str, Any]) -> None:
+    with torch.no_grad():
+        model.hf_model(**inputs, output_hidden_states=True)
+    found = [hook for part in model.hf_model.modules() for hook in part._forward_hooks.values()]
+    assert found
+    assert all(map(transformers5.is_inert, found))
+    assert not transformers5.is_inert(print)

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from secondsight.decoding.cache import SlotCache, takes_masks
+from secondsight.decoding.transformers5 import is_inert
 
 _SHELLS: Final = frozenset(
     {"LlavaForConditionalGeneration", "LlamaForCausalLM", "Qwen2ForCausalLM"}
@@ -58,7 +59,8 @@ class Lean:
     def may_run(self) -> bool:
         """Whether nothing else wants to be called in a pass, or has taken a module's place."""
         cast = torch.is_autocast_enabled(self._model.device.type)
-        return not (self.differs or self._model.training or cast or any(self._hooks))
+        hooks = (hook for found in self._hooks if found for hook in found.values())
+        return not (self.differs or self._model.training or cast) and all(map(is_inert, hooks))
 
     def logits(
         self,

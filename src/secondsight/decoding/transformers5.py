@@ -39,6 +39,14 @@ HIDDEN_ARGUMENTS: Final = ("streamer", "assistant_model", "negative_prompt_ids",
 """Arguments of `generate` that it keeps from a callable given as `custom_generate`."""
 
 
+def is_inert(hook: Callable[..., Any]) -> bool:
+    """Whether a forward hook is one of transformers' own, which only act while it captures outputs.
+
+    It leaves them on a model for good once hidden states or attention were asked for.
+    """
+    return getattr(hook, "__module__", None) == "transformers.utils.output_capturing"
+
+
 def hidden_arguments() -> dict[str, Any]:
     """Read, from the calling `generate`, the arguments that it keeps from callables.
 
