@@ -8,7 +8,7 @@ JOBS ?= 2
 CORE := tests/golden tests/decoding tests/methods tests/inference \
 	$(filter-out tests/test_extras.py tests/test_package.py,$(wildcard tests/test_*.py))
 
-.PHONY: demo test fast lint slow package browser clean
+.PHONY: demo test fast lint slow docs package browser clean
 
 demo: $(VENV)/installed
 	$(BIN)/secondsight compare
@@ -24,6 +24,10 @@ fast: $(VENV)/installed-dev
 
 slow: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m slow
+
+# The site, in build/site; a link or a name that leads nowhere fails it. One of the tests does the same.
+docs: $(VENV)/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # The server's page is tested in Chromium; without one those tests are skipped, and say so.
 browser:

@@ -61,7 +61,12 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Turn:
-    """One exchange of a conversation; ``answer=None`` is the turn that the model is to answer."""
+    """One exchange of a conversation.
+
+    Attributes:
+        question: What the user says.
+        answer: What the model said; None for the turn that it is to answer.
+    """
 
     question: str
     answer: str | None = None

@@ -18,6 +18,7 @@ from secondsight.errors import UnsupportedError, nearest, shown
 from secondsight.methods import Method
 
 SCHEDULES: Final = ("auto", "joint", "lazy")
+"""When the views after the first are read: what is cheaper, at every step, as late as possible."""
 
 _MEMORY: Final = 0.9
 """How slowly that share forgets, per step."""

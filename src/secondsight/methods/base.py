@@ -63,6 +63,8 @@ class Method:
     """
 
     name: ClassVar[str] = ""
+    """The name that it is registered under."""
+
     source: ClassVar[str] = ""
     """The paper, as an arXiv number or a citation."""
 

@@ -72,6 +72,7 @@ class Result:
         parameters: How many parameters it has.
         weight_bytes: What they take.
         dtype: Their type.
+        device: Where the model was.
         threads: CPU threads that torch used.
         tokens: Tokens per caption.
         questions: Questions per image.
