@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import sys
 import zlib
 from collections.abc import Iterator
@@ -60,6 +61,9 @@ def public_names() -> set[str]:
     found |= {f"{one.module}.{one.attribute}" for one in shipped("secondsight.methods")}
     texts = [one.text for one in markdown.blocks() if one.kind.startswith("python")]
     texts += [path.read_text("utf-8") for path in (ROOT / "examples").glob("*.py")]
+    for path in (ROOT / "docs" / "tutorials").glob("*.ipynb"):
+        cells = json.loads(path.read_text("utf-8"))["cells"]
+        texts += ["".join(one["source"]) for one in cells if one["cell_type"] == "code"]
     for text in texts:
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.ImportFrom) and str(node.module).startswith("secondsight"):

@@ -155,6 +155,7 @@ CATEGORIES: tuple[Category, ...] = tuple(
     Category(id_, name, group, plural or name + "s", _icons(icons))
     for id_, name, group, plural, icons in _ROWS
 )
+"""Every kind of thing that a scene may show, in the order of COCO's ids."""
 BY_NAME: Mapping[str, Category] = MappingProxyType({c.name: c for c in CATEGORIES})
 ICONS: Mapping[str, Icon] = MappingProxyType(
     {icon.code: icon for category in CATEGORIES for icon in category.icons}
