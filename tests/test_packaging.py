@@ -108,7 +108,12 @@ def test_the_metadata_says_what_it_runs_on(wheel: Path) -> None:
     classifiers = found.get_all("Classifier") or []
     for minor in range(10, 15):
         assert f"Programming Language :: Python :: 3.{minor}" in classifiers
-    assert set(found.get_all("Provides-Extra") or ()) == {*extras.EXTRAS, "all", "dev"}
+    assert set(found.get_all("Provides-Extra") or ()) == {
+        *extras.EXTRAS,
+        "all",
+        "dev",
+        "docs",
+    }
 
 
 def test_the_sdist_has_what_builds_and_tests_it(built: Path) -> None:
