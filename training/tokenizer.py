@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 
 import sentencepiece
+from transformers import LlamaTokenizer
 
 from secondsight.benchmarks.stickers.catalog import CATEGORIES
 from secondsight.benchmarks.stickers.scene import make_scene
@@ -45,7 +46,11 @@ def corpus(scenes: int = 6000) -> list[str]:
 
 
 def train(target: Path = BUNDLED) -> None:
-    """Writes tokenizer.model and its configuration into `target`."""
+    """Writes tokenizer.model, its configuration and tokenizer.json into `target`.
+
+    The last says the same as the first, and is read without sentencepiece and protobuf, whose
+    versions other packages hold back.
+    """
     target.mkdir(parents=True, exist_ok=True)
     model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.Train(
@@ -90,7 +95,11 @@ def train(target: Path = BUNDLED) -> None:
         "tokenizer_class": "LlamaTokenizer",
         "unk_token": "<unk>",
     }
-    (target / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    written = json.dumps(config, indent=2) + "\n"
+    (target / "tokenizer_config.json").write_text(written)
+    (target / "tokenizer.json").unlink(missing_ok=True)  # it would be read instead
+    LlamaTokenizer.from_pretrained(target).save_pretrained(target)
+    (target / "tokenizer_config.json").write_text(written)  # as it was: other programs read it too
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -27,7 +30,7 @@ def test_the_folder_is_whole_and_small() -> None:
     sizes = {path.name: path.stat().st_size for path in BUNDLED.iterdir()}
     wanted = {
         "README.md", "config.json", "generation_config.json", "model.safetensors",
-        "preprocessor_config.json", "tokenizer.model", "tokenizer_config.json",
+        "preprocessor_config.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json",
     }  # fmt: skip
     assert wanted <= set(sizes)
     assert sum(sizes.values()) < 20_000_000
@@ -50,6 +53,33 @@ def test_plain_transformers_load_it() -> None:
     text = "Is there a wine glass in the image?"
     expected = Packer(Shape()).sp.encode(text)
     assert tokenizer(text, add_special_tokens=False).input_ids == expected
+
+
+def test_both_files_of_the_tokenizer_say_the_same(tmp_path: Path) -> None:
+    """`tokenizer.json` is read; whoever has sentencepiece reads the same in `tokenizer.model`."""
+    from transformers import AutoProcessor, AutoTokenizer, LlamaTokenizer
+
+    for name in ("tokenizer.model", "tokenizer_config.json"):
+        shutil.copy(BUNDLED / name, tmp_path)
+    pieces = LlamaTokenizer.from_pretrained(tmp_path)
+    own = LlamaTokenizer.from_pretrained(BUNDLED)
+    auto = AutoTokenizer.from_pretrained(BUNDLED)
+    read = (own, auto, AutoProcessor.from_pretrained(BUNDLED).tokenizer)
+    spoken = Packer(Shape()).sp
+    draws = random.Random(0)
+    letters = [chr(code) for code in (*range(9, 700), 0x200D, 0x4E00, 0x1F600)]
+    texts = ["".join(draws.choices(letters, k=length)) for length in range(200)]
+    words = [spoken.decode([token]) for token in range(3, spoken.get_piece_size())]
+    texts += [" ".join(draws.choices(words, k=length)).strip() for length in range(100)]
+    for text in texts:
+        assert own(text, add_special_tokens=False).input_ids == spoken.encode(text)
+    for text in [*texts, UNKNOWN, "<image>a </s> b<pad>", "USER: <image>\nIs it? ASSISTANT:", "  a  "]:
+        for split in (False, True):
+            options = {"split_special_tokens": split}
+            ids = pieces(text, **options).input_ids
+            for one in read:
+                assert one(text, **options).input_ids == ids
+                assert one.decode(ids) == pieces.decode(ids)
 
 
 def test_it_describes_and_answers(model: Model) -> None:
