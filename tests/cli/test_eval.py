@@ -1,6 +1,7 @@
 """``secondsight eval`` and ``secondsight pope-questions`` on the command line."""
 
 import json
+import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typer.testing import CliRunner
 
 from secondsight.answer import Answer
 from secondsight.benchmarks import DataError
+from secondsight.benchmarks.distributed import Distributed
+from secondsight.bulk.workers import Workers
 from secondsight.cli.eval import evaluate
 from secondsight.cli.pope_questions import pope_questions
 from secondsight.errors import UserError
@@ -95,6 +98,27 @@ def test_without_a_folder_the_run_finds_its_own_again(
     folders = sorted(path.name for path in (tmp_path / "runs").iterdir())
     assert len(folders) == 2
     assert all(name.startswith("pope-stickers-test-") for name in folders)
+
+
+def test_workers_are_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given: dict[str, Any] = {}
+
+    def run(made: Any, **settings: Any) -> None:
+        given.update(settings)
+        raise UserError("enough")
+
+    monkeypatch.setattr("secondsight.benchmarks.runner.evaluate", run)
+    args = ["eval", "pope", "--dataset", "stickers", "--out", str(tmp_path / "o"), "-m", "some"]
+    CliRunner().invoke(app, args)
+    assert not isinstance(given["model"], Distributed)
+    CliRunner().invoke(app, [*args, "--workers", "3"])
+    assert (given["model"].workers, given["model"].carry) == (3, Workers)
+    CliRunner().invoke(app, [*args, "--ray", "auto", "--num-gpus", "1"])
+    assert given["model"].workers == 1
+    assert given["model"].carry.keywords == {"address": "auto", "num_gpus": 1.0, "num_cpus": 1.0}
+    assert pickle.loads(pickle.dumps(given["model"].load)).args[0].model == "some"
+    for extra, message in ((["--workers", "0"], "at least 1"), (["--num-gpus", "1"], "for --ray")):
+        assert message in str(CliRunner().invoke(app, [*args, *extra]).exception)
 
 
 def test_eval_without_any_data_says_what_is_needed(model: None, tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -28,13 +31,16 @@ class FakeModel:
     """Says yes or no (or a caption) by a hash of method, seed and sample id.
 
     `right` gives per method name the share of answers that are right, where `labels` knows the
-    sample; `budget` is the number of batches until it is killed.
+    sample; `budget` is the number of batches until it is killed. A `deadly` sample kills the
+    process; `pause` is how long a batch takes, in seconds.
     """
 
     labels: dict[str, str] = field(default_factory=dict)
     right: dict[str, float] = field(default_factory=dict)
     budget: int | None = None
     broken: frozenset[str] = frozenset()
+    deadly: frozenset[str] = frozenset()
+    pause: float = 0.0
     name: str = "fake"
     preset: Preset = PRESETS["llava-official"]
     revision: str | None = None
@@ -51,7 +57,10 @@ class FakeModel:
     ) -> Iterator[tuple[int, Answer | UserError]]:
         if self.budget is not None and len(self.calls) >= self.budget:
             raise Killed
+        time.sleep(self.pause)
         samples = [request.sample for request in requests]
+        if self.deadly & {str(sample.id) for sample in samples}:
+            os.kill(os.getpid(), signal.SIGKILL)
         method, seed = requests[0].decoding.spec, requests[0].settings.seed
         self.calls.append((method, seed, [str(sample.id) for sample in samples]))
         self.questions += [sample.question for sample in samples]

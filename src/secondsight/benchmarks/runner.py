@@ -7,11 +7,11 @@ import json
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
-from importlib.metadata import version
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from PIL import Image
@@ -30,9 +30,11 @@ from rich.progress import Task as ShownTask
 from rich.text import Text
 
 from secondsight import methods as decoding
-from secondsight.answer import Answer
+from secondsight.benchmarks.asking import Asking
 from secondsight.benchmarks.base import Benchmark
+from secondsight.benchmarks.batches import Batches
 from secondsight.benchmarks.comparison import REGULAR, Comparison, compare
+from secondsight.benchmarks.distributed import Crew, Distributed
 from secondsight.benchmarks.fingerprint import item_hashes
 from secondsight.benchmarks.records import Problems
 from secondsight.benchmarks.registry import create
@@ -48,18 +50,10 @@ from secondsight.files import PathLike
 from secondsight.inference.model import Model
 from secondsight.presets import Preset
 from secondsight.presets import preset as find_preset
-from secondsight.request import Request
-from secondsight.sample import Sample
 from secondsight.settings import Settings
 from secondsight.views import draws
 
-_BATCHES: Final = 4
-"""How many batches' items are answered in one go: the model keeps its batch full among them, and
-no more than these are lost when a run is killed."""
-
 METHODS = ("regular", "ritual", "vcd", "m3id")
-_VERSIONS = ("secondsight", "torch", "torchvision", "transformers", "pillow", "numpy")
-"""Packages that have a hand in the answers."""
 
 
 @dataclass(frozen=True)
@@ -80,30 +74,20 @@ class _Plan:
 
     benchmark: Benchmark
     task: Task
-    preset: Preset
-    methods: Mapping[str, decoding.Method]
+    asking: Asking
     seeds: tuple[int, ...]
-    settings: Mapping[str, Any]
     items: tuple[Item, ...]
     hashes: Mapping[str, str]
-    batch_size: int
 
-    def batches(self) -> Iterator[tuple[str, int, Sequence[Item]]]:
-        """Method, seed and items, in the order in which they are answered.
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods' names."""
+        return tuple(self.asking.methods)
 
-        Some questions by all methods, then the next: the beginnings of their prompts are read
-        once for all, and what an interrupted run leaves can be compared.
-        """
-        step = _BATCHES * self.batch_size
-        for start in range(0, len(self.items), step):
-            for method in self.methods:
-                for seed in self.seeds:
-                    yield method, seed, self.items[start : start + step]
-
-    def sample(self, item: Item) -> Sample:
-        """What the model is asked."""
-        question = self.preset.question(item.question, self.benchmark.name)
-        return Sample(item.shown(), question, id=item.id)
+    @property
+    def batches(self) -> Batches[Item]:
+        """The batches in the order in which they are answered."""
+        return Batches(self.items, self.methods, self.seeds, self.asking.batch_size)
 
     def seed_answered(self, method: str, seed: int) -> int:
         """The seed whose answers are a seed's: another one where nothing at all is drawn."""
@@ -112,21 +96,25 @@ class _Plan:
     @cached_property
     def drawing_nothing(self) -> frozenset[str]:
         """The methods for which another seed gives the same answers."""
-        if self.settings["temperature"] != 0:
+        if self.asking.settings["temperature"] != 0:
             return frozenset()
-        sample = self.sample(self.items[0]).opened()
+        sample = self.asking.sample(self.items[0]).opened()
         return frozenset(
             spec
-            for spec, made in self.methods.items()
+            for spec, made in self.asking.methods.items()
             if made.ask_first(sample) is None and not any(map(draws, made.views(sample)))
         )
+
+
+_Asked = Callable[[int, Sequence[Item]], Sequence[Given | UserError]]
+"""Gives the answers to some items of a batch, by its number."""
 
 
 def evaluate(
     benchmark: str | Benchmark,
     *,
     options: Mapping[str, Any] | None = None,
-    model: Model | Callable[[], Model] | str | Path | None = None,
+    model: Model | Callable[[], Model] | Distributed | str | Path | None = None,
     methods: Sequence[str] = METHODS,
     controls: bool = True,
     preset: str | Preset = "llava-official",
@@ -154,7 +142,7 @@ def evaluate(
         benchmark: A benchmark, or its name with options (``pope:dataset=stickers``).
         options: Further options of the benchmark, by name.
         model: A loaded model, a function that loads one once everything else is found right, a
-            local folder or hub id, or None for the bundled model.
+            local folder or hub id, or None for the bundled model; or workers that each load one.
         methods: Decoding methods; regular decoding is always among them.
         controls: Add every control method, so that a gain can be told from sharpening.
         preset: The protocol (``ritual-2024``, ...): prompt, question suffix, POPE parser.
@@ -201,14 +189,24 @@ def evaluate(
     task = made.load(problems)
     settings["max_new_tokens"] = task.max_new_tokens if max_new_tokens is None else max_new_tokens
     items = _items(made.name, task, limit, problems)
-    plan = _Plan(
-        made, task, asked, chosen, tuple(seeds), settings, items, item_hashes(items), batch_size
-    )
-    answering = _loaded(model, device, dtype, asked)
-    config = _config(plan, answering)
-    with Run(out or _own_folder(config), config, _environment(plan)) as run:
-        run.declare({spec: _identity(method) for spec, method in chosen.items()}, plan.hashes)
-        answered = _generate(run, plan, answering, problems, progress)
+    suffix = asked.question("", made.name)
+    asking = Asking(asked.name, suffix, chosen, settings, batch_size)
+    plan = _Plan(made, task, asking, tuple(seeds), items, item_hashes(items))
+    with ExitStack() as held:
+        if isinstance(model, Distributed):
+            names = [item.id for item in items]
+            ids = Batches(names, plan.methods, plan.seeds, batch_size)
+            crew = held.enter_context(Crew(model, made.name, made.options, asking, ids))
+            config = _config(plan, crew.made_with)
+            run = held.enter_context(_run(out, config, plan))
+            crew.begin(_missing(run, plan))
+            asked_for: _Asked = crew.answers
+        else:
+            answering = _loaded(model, device, dtype, asked)
+            config = _config(plan, asking.made_with(answering))
+            run = held.enter_context(_run(out, config, plan))
+            asked_for = partial(_by, answering, plan)
+        answered = _generate(run, plan, asked_for, problems, progress)
         comparison = compare(
             made.name,
             task,
@@ -280,32 +278,34 @@ def _loaded(
 ) -> Model:
     if model is None or isinstance(model, str | Path):
         return load(model, device=device, dtype=dtype, preset=asked)
-    if callable(model):
-        model = model()
-    if model.preset.name != asked.name:
-        raise UserError(
-            f"the model was loaded with the preset {model.preset.name!r}, but the run asks for "
-            f"{asked.name!r}; load it with that preset"
-        )
-    return model
+    return model() if callable(model) else model
 
 
-def _config(plan: _Plan, model: Model) -> dict[str, Any]:
+def _config(plan: _Plan, made_with: Mapping[str, Any]) -> dict[str, Any]:
     """What all answers of a run have in common."""
-    first = next(model.hf_model.parameters())
     return {
         "benchmark": plan.benchmark.name,
         "dataset": plan.task.dataset,
-        # A folder by its own name: where it lies on this machine changes no answer.
-        "model": Path(model.name).name if Path(model.name).is_dir() else model.name,
-        "revision": model.revision,
-        "weights": model.identity,
-        "dtype": str(first.dtype).removeprefix("torch."),
-        "device": first.device.type,
-        "preset": plan.preset.name,
-        "settings": dict(plan.settings),
-        "versions": {name: version(name) for name in _VERSIONS},
+        **made_with,
+        "settings": dict(plan.asking.settings),
     }
+
+
+def _run(out: PathLike | None, config: Mapping[str, Any], plan: _Plan) -> Run:
+    """The run's folder, opened, with what is going to be answered."""
+    run = Run(out or _own_folder(config), config, _environment(plan))
+    try:
+        methods = {spec: _identity(method) for spec, method in plan.asking.methods.items()}
+        run.declare(methods, plan.hashes)
+    except BaseException:
+        run.__exit__()
+        raise
+    return run
+
+
+def _by(model: Model, plan: _Plan, number: int, items: Sequence[Item]) -> list[Given | UserError]:
+    method, seed, _ = plan.batches[number]
+    return plan.asking.answers(model, method, seed, items)
 
 
 def _own_folder(config: Mapping[str, Any]) -> Path:
@@ -322,17 +322,24 @@ def _environment(plan: _Plan) -> dict[str, Any]:
         "python": platform.python_version(),
         "processors": os.cpu_count(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "batch_size": plan.batch_size,
+        "batch_size": plan.asking.batch_size,
     }
 
 
 def _generate(
-    run: Run, plan: _Plan, model: Model, problems: Problems, progress: bool
+    run: Run, plan: _Plan, asked: _Asked, problems: Problems, progress: bool
 ) -> tuple[Item, ...]:
     """Answers what is not answered yet.
 
     The batches are the same in an uninterrupted run and in one that goes on: a batch that was
     half written is computed whole again, so that rounding cannot differ.
+
+    Args:
+        run: The run's folder.
+        plan: What is asked.
+        asked: Gives answers.
+        problems: Receives questions that cannot be answered.
+        progress: Whether a bar is shown.
 
     Returns:
         The items that every method answered: all of them, unless bad ones are left out.
@@ -343,11 +350,11 @@ def _generate(
     failed: dict[str, UserError] = {}
     with _bar(progress) as bar:
         shown = bar.add_task("", total=len(plan.methods) * len(plan.seeds) * len(plan.items))
-        for method, seed, batch in plan.batches():
+        for number, (method, seed, batch) in enumerate(plan.batches):
             wanted = [item for item in batch if item.id not in failed]
             if not all(Key(method, seed, item.id) in run.answers for item in wanted):
                 bar.update(shown, description=method)
-                found = _answers(run, plan, model, method, seed, wanted)
+                found = _answers(run, plan, asked, number, wanted)
                 run.append(
                     (Key(method, seed, item.id), item, plan.hashes[item.id], given)
                     for item, given in zip(wanted, found, strict=True)
@@ -369,20 +376,22 @@ def _generate(
 
 
 def _answers(
-    run: Run, plan: _Plan, model: Model, method: str, seed: int, batch: Sequence[Item]
-) -> list[Given | UserError]:
-    """The answers of one batch, and what is wrong with those that have none."""
+    run: Run, plan: _Plan, asked: _Asked, number: int, items: Sequence[Item]
+) -> Sequence[Given | UserError]:
+    method, seed, _ = plan.batches[number]
     answered = plan.seed_answered(method, seed)
     if answered != seed:
-        return [run.answers[Key(method, answered, item.id)] for item in batch]
-    settings = Settings(**plan.settings, seed=seed)
-    made = plan.methods[method]
-    requests = [Request(plan.sample(item), made, settings) for item in batch]
-    outcomes = dict(model.outcomes(requests, batch_size=plan.batch_size))
-    return [
-        Given(one.text, len(one.ids), one.finish_reason) if isinstance(one, Answer) else one
-        for one in (outcomes[number] for number in range(len(batch)))
-    ]
+        return [run.answers[Key(method, answered, item.id)] for item in items]
+    return asked(number, items)
+
+
+def _missing(run: Run, plan: _Plan) -> Iterator[int]:
+    """The numbers of the batches that a model has to be asked, in order."""
+    for number, (method, seed, batch) in enumerate(plan.batches):
+        if plan.seed_answered(method, seed) == seed and not all(
+            Key(method, seed, item.id) in run.answers for item in batch
+        ):
+            yield number
 
 
 class _Rate(ProgressColumn):

@@ -32,7 +32,7 @@ class Answering(Protocol):
     """Whatever the answers depend on besides the rows, ready for JSON."""
 
     device: str
-    """Where it computes."""
+    """What it computes on, as far as rounding depends on it."""
 
     def __call__(self, rows: Sequence[Row]) -> Records:
         """Answer rows.
@@ -42,6 +42,22 @@ class Answering(Protocol):
 
         Returns:
             A record for each, in their order: ``text`` and why it ended, or ``error``.
+        """
+        ...
+
+
+class Work(Protocol):
+    """Rows by shards, and what becomes of their records; travels to the worker by pickle."""
+
+    def rows(self, shard: int) -> Sequence[Row]:
+        """The rows of a shard."""
+        ...
+
+    def keep(self, shard: int, records: Records) -> Records:
+        """Keep the records of a shard's rows.
+
+        Returns:
+            Those of them that the driver is to be sent.
         """
         ...
 
@@ -114,6 +130,18 @@ class ModelStarter:
         return ModelAnswering(load(**self.loading), self)
 
 
+def device_of(model: Model) -> str:
+    """What a model computes on, as far as rounding depends on it: two cards of a kind are one."""
+    import torch
+
+    device = next(model.hf_model.parameters()).device
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        return f"cpu ({torch.backends.cpu.get_cpu_capability()})"
+    return str(device)
+
+
 class ModelAnswering:
     """Answers rows with a model; see `Answering`.
 
@@ -128,7 +156,7 @@ class ModelAnswering:
 
         self._model, self._plan, self._method = model, plan, create(plan.method)
         model.prefixes.capacity = 0  # images come once; nothing of them need be kept
-        self.device = str(model.hf_model.device)
+        self.device = device_of(model)
         code = code_hash(type(self._method))
         self.identity: Mapping[str, Any] = {
             "model": model.name,

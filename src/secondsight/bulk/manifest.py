@@ -41,6 +41,7 @@ class Manifest:
         starts: Where each shard's first row is in the file of rows, in bytes.
         asked: What the rows are to be answered with, as far as it is known without a model.
         identity: What the rows are answered with; None before a model was loaded.
+        devices: What they were computed on so far, as far as rounding depends on it.
     """
 
     rows: int
@@ -49,6 +50,7 @@ class Manifest:
     starts: tuple[int, ...]
     asked: Mapping[str, Any] = field(default_factory=dict)
     identity: Mapping[str, Any] | None = None
+    devices: tuple[str, ...] = ()
 
     @property
     def shards(self) -> int:
@@ -83,7 +85,7 @@ def claim(folder: Path, rows: Iterable[Row], shard_size: int, asked: Mapping[str
         raise OtherRunError(f"{str(folder)!r} has shards but no {MANIFEST}. Choose another --out.")
     if known is not None:
         counted = replace(_measured(rows, shard_size), asked=asked)
-        _refuse(folder, asdict(replace(known, identity=None)), asdict(counted))
+        _refuse(folder, asdict(replace(known, identity=None, devices=())), asdict(counted))
         return known
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / ROWS) as fresh, fresh.open("wb") as file:
@@ -94,18 +96,20 @@ def claim(folder: Path, rows: Iterable[Row], shard_size: int, asked: Mapping[str
     return made
 
 
-def identify(folder: Path, manifest: Manifest, identity: Mapping[str, Any]) -> Manifest:
-    """Note what a run's rows are answered with, or see that it is the same.
+def identify(folder: Path, identity: Mapping[str, Any], device: str) -> Manifest:
+    """Note what a run's rows are answered with, or see that it is the same; and where.
 
     Raises:
         OtherRunError: They were answered with something else; the message names what differs.
     """
+    known = read_manifest(folder)  # in which another part of the run may have noted its own
     plain = json.loads(json.dumps(identity))
-    if manifest.identity is None:
-        manifest = replace(manifest, identity=plain)
+    if known.identity is not None:
+        _refuse(folder, known.identity, plain)
+    devices = tuple(dict.fromkeys((*known.devices, device)))
+    manifest = replace(known, identity=plain, devices=devices)
+    if manifest != known:
         _write(folder, manifest)
-    else:
-        _refuse(folder, manifest.identity, plain)
     return manifest
 
 
@@ -119,7 +123,8 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         if found.pop("format") != _FORMAT:
             raise KeyError
-        return Manifest(**{**found, "starts": tuple(found["starts"])})
+        tuples = {name: tuple(found.get(name, ())) for name in ("starts", "devices")}
+        return Manifest(**{**found, **tuples})
     except (AttributeError, KeyError, TypeError):
         raise OtherRunError(
             f"{str(folder / MANIFEST)!r} is of another version of secondsight, or of no bulk run. "

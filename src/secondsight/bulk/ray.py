@@ -1,24 +1,22 @@
 """Shards on a Ray cluster: Ray places an actor per worker, with its card, and is told numbers only.
 
-The run's folder must be one that all nodes see. Resuming, files and exactness are those of
-`secondsight.bulk.run`; placement, restarts of nodes, cards and autoscaling are Ray's.
+What the work reads and writes must be where all nodes see it. Resuming, files and exactness are
+those of `secondsight.bulk.run`; placement, restarts of nodes, cards and autoscaling are Ray's.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
-from secondsight.bulk.answering import Records, Starter
+from secondsight.bulk.answering import Answering, Records, Work
 from secondsight.bulk.deaths import BLAMED, CAREFUL_AFTER, STARTS, given_up
-from secondsight.bulk.manifest import read_manifest
 from secondsight.bulk.worker import Worker
-from secondsight.bulk.workers import Died, Done, Event, Started, WorkerError
+from secondsight.bulk.workers import Died, Event, Started, WorkerError, done
 from secondsight.errors import UserError
 from secondsight.extras import needed
 
@@ -44,7 +42,7 @@ class RayWorkers:
     """Ray actors that are handed shards, and replaced when they die; as `Workers`.
 
     Args:
-        folder: The run's folder, the same on every node.
+        work: The rows, the same on every node.
         starter: Makes what answers.
         count: How many actors.
         address: See `on_ray`.
@@ -58,8 +56,8 @@ class RayWorkers:
 
     def __init__(
         self,
-        folder: Path,
-        starter: Starter,
+        work: Work,
+        starter: Callable[[], Answering],
         count: int,
         *,
         address: str,
@@ -69,7 +67,7 @@ class RayWorkers:
         with needed("ray", "A run on Ray"):
             import ray
         self._ray, self._starter = ray, starter
-        self._folder, self._count = folder.absolute(), count
+        self._work, self._count = work, count
         self._own = not ray.is_initialized()
         if self._own:
             try:
@@ -100,13 +98,14 @@ class RayWorkers:
 
     def run(self, shards: Iterable[int]) -> Iterator[Event]:
         """See `Workers.run`."""
-        left = deque(map(_Task, shards))
+        left = _Left(shards)
         tasks: dict[Any, _Start | _Task] = {}
-        for number in range(min(self._count, len(left))):
+        count = min(self._count, len(shards)) if isinstance(shards, Sized) else self._count
+        for number in range(count):
             self._begin(tasks, _Start(number))
         idle: list[int] = []
         # Actors that find no place any more, after a node was lost, are not waited for.
-        while left or any(isinstance(one, _Task) for one in tasks.values()):
+        while tasks and (left.any or any(isinstance(one, _Task) for one in tasks.values())):
             (ready, *_), _ = self._ray.wait(list(tasks), num_returns=1)
             task = tasks.pop(ready)
             try:
@@ -115,7 +114,7 @@ class RayWorkers:
                 if isinstance(task, _Task):
                     yield Died(task.worker, task.shard, _GONE)
                     task.died()
-                    left.appendleft(task)
+                    left.again.append(task)
                 self._replace(tasks, task)
                 self._occupy(tasks, idle, left)
                 continue
@@ -129,23 +128,19 @@ class RayWorkers:
                 task.records += said
                 self._next(tasks, task)
             else:
-                failed = tuple(said["failed"])
-                yield Done(task.worker, task.shard, said["rows"], failed, said["seconds"])
+                yield done(task.worker, task.shard, said)
                 idle.append(task.worker)
             self._occupy(tasks, idle, left)
 
-    def _occupy(
-        self, tasks: dict[Any, _Start | _Task], idle: list[int], left: deque[_Task]
-    ) -> None:
-        while idle and left:
-            task = left.popleft()
+    def _occupy(self, tasks: dict[Any, _Start | _Task], idle: list[int], left: _Left) -> None:
+        while idle and (task := left.take()) is not None:
             task.worker = idle.pop()
             self._next(tasks, task)
 
     def _begin(self, tasks: dict[Any, _Start | _Task], start: _Start) -> None:
         """Start an actor and have it load its model."""
         actor = self._actors[start.worker] = self._actor.remote()
-        tasks[actor.start.remote(str(self._folder), self._starter)] = start
+        tasks[actor.start.remote(self._work, self._starter)] = start
 
     def _replace(self, tasks: dict[Any, _Start | _Task], task: _Start | _Task) -> None:
         """Start an actor in the place of one that died."""
@@ -161,13 +156,13 @@ class RayWorkers:
         if task.deaths < CAREFUL_AFTER:
             tasks[actor.shard.remote(task.shard)] = task
             return
-        size = read_manifest(self._folder).size(task.shard)
+        size = len(self._work.rows(task.shard))
         place = len(task.records)
         while place < size and place in task.skip:
             task.records.append(None)  # given up; the actor knows the row
             place += 1
         if place == size:
-            tasks[actor.write.remote(task.shard, task.records)] = task
+            tasks[actor.keep.remote(task.shard, task.records)] = task
         else:
             tasks[actor.row.remote(task.shard, place)] = task
 
@@ -216,18 +211,39 @@ class _Task:
         self.deaths += 1
 
 
+class _Left:
+    """Shards that nobody is at: some from before, whose workers died, then those to come."""
+
+    def __init__(self, shards: Iterable[int]) -> None:
+        self.again: deque[_Task] = deque()
+        self._shards, self._over = iter(shards), False
+
+    @property
+    def any(self) -> bool:
+        """Whether there may be another."""
+        return bool(self.again) or not self._over
+
+    def take(self) -> _Task | None:
+        """The next one; None if there is none."""
+        if self.again:
+            return self.again.popleft()
+        shard = next(self._shards, None)
+        self._over = shard is None
+        return None if shard is None else _Task(shard)
+
+
 class _Actor:
     """A worker as Ray runs it."""
 
-    def start(self, folder: str, starter: Starter) -> dict[str, Any]:
+    def start(self, work: Work, starter: Callable[[], Answering]) -> dict[str, Any]:
         """Load the model; say with what rows will be answered, and where."""
         self._said: dict[str, Any] = {}
         answering = starter()
-        self._worker = Worker(Path(folder), answering, self._said.update)
+        self._worker = Worker(work, answering, self._said.update)
         return {"identity": dict(answering.identity), "device": answering.device}
 
     def shard(self, number: int) -> dict[str, Any]:
-        """Answer a shard and write its file."""
+        """Answer a shard and keep its records."""
         self._worker.shard(number)
         return self._said
 
@@ -235,14 +251,14 @@ class _Actor:
         """Answer one row of a shard."""
         return self._worker.row(number, place)
 
-    def write(self, number: int, records: list[Any]) -> dict[str, Any]:
-        """Write a shard whose rows were answered one by one."""
+    def keep(self, number: int, records: list[Any]) -> dict[str, Any]:
+        """Keep the records of a shard whose rows were answered one by one."""
         rows = self._worker.rows(number)
         whole = [
             given_up(row) if record is None else record
             for row, record in zip(rows, records, strict=True)
         ]
-        self._worker.write(number, whole)
+        self._worker.keep(number, whole)
         return self._said
 
 

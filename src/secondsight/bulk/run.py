@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from secondsight.bulk.answering import ModelStarter, Starter
+from secondsight.bulk.answering import Answering, ModelStarter, Starter, Work
 from secondsight.bulk.manifest import Manifest, claim, identify
 from secondsight.bulk.merge import damaged, merge
 from secondsight.bulk.reading import PUBLIC
-from secondsight.bulk.shards import failures_in, is_there, shard_path
+from secondsight.bulk.shards import Shards, failures_in, is_there, shard_path
 from secondsight.bulk.sources import Source
 from secondsight.bulk.workers import Died, Done, Event, Started, Workers
 from secondsight.errors import UserError
@@ -26,7 +26,7 @@ from secondsight.settings import Settings, settings_from
 FORMATS: Final = ("jsonl", "parquet")
 _LOCK_WAIT_S: Final = 120.0
 
-Carry = Callable[[Path, Starter, int], Any]
+Carry = Callable[[Work, Callable[[], Answering], int], Any]
 """Makes what has shards answered: `Workers`, or Ray's actors."""
 
 
@@ -83,7 +83,7 @@ class Summary:
         reasons: Why rows failed, with how many; of this run's rows alone.
         by_worker: Rows by worker, of this run's rows alone.
         deaths: Workers that ended before their time.
-        devices: Where the workers computed.
+        devices: What the answers were computed on, those from before included.
         seconds: How long it took.
         files: The joined answers, once everything is there.
     """
@@ -210,13 +210,13 @@ def _answer(
     """Have shards answered; the manifest, with what they are answered with."""
     if not missing:
         return manifest
-    with plan.carry(plan.folder, plan.starter, plan.workers) as workers:
+    work = Shards(plan.folder.absolute())
+    with plan.carry(work, plan.starter, plan.workers) as workers:
         for event in workers.run(missing):
             if isinstance(event, Started):
                 with _waiting(plan.folder / ".claim.lock"):
-                    manifest = identify(plan.folder, manifest, event.identity)
-                if event.device not in summary.devices:
-                    summary.devices.append(event.device)
+                    manifest = identify(plan.folder, event.identity, event.device)
+                summary.devices = list(manifest.devices)
                 workers.agree()
             elif isinstance(event, Done):
                 summary.done += event.rows

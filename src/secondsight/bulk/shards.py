@@ -5,13 +5,40 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+from secondsight.bulk.manifest import Manifest, read_manifest
 from secondsight.bulk.rows import Row
 from secondsight.files import replacing
 
 FOLDER: Final = "shards"
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The work of a run's folder: rows from its manifest, records into files of shards.
+
+    Attributes:
+        folder: The folder, by a path that every worker finds.
+    """
+
+    folder: Path
+
+    @cached_property
+    def _manifest(self) -> Manifest:
+        return read_manifest(self.folder)
+
+    def rows(self, shard: int) -> list[Row]:
+        """See `Work.rows`."""
+        return self._manifest.rows_of(self.folder, shard)
+
+    def keep(self, shard: int, records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """See `Work.keep`; the driver needs none of them."""
+        write_shard(self.folder, shard, records)
+        return []
 
 
 def shard_path(folder: Path, number: int) -> Path:

@@ -16,14 +16,12 @@ import sys
 import threading
 import time
 import traceback
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, TextIO
 
-from secondsight.bulk.answering import Answering, Records
+from secondsight.bulk.answering import Answering, Records, Work
 from secondsight.bulk.deaths import given_up
-from secondsight.bulk.manifest import read_manifest
 from secondsight.bulk.rows import Row
-from secondsight.bulk.shards import write_shard
 from secondsight.errors import UserError
 
 
@@ -31,17 +29,16 @@ class Worker:
     """Answers shards of a run.
 
     Args:
-        folder: The run's folder.
-        answering: Answers rows.
+        work: The rows.
+        answering: Answers them.
         say: Called with what happens.
     """
 
-    def __init__(self, folder: Path, answering: Answering, say: Any) -> None:
-        self._folder, self._answering, self._say = folder, answering, say
-        self._manifest = read_manifest(folder)
+    def __init__(self, work: Work, answering: Answering, say: Any) -> None:
+        self._work, self._answering, self._say = work, answering, say
 
     def shard(self, number: int, *, careful: bool = False, skip: tuple[int, ...] = ()) -> None:
-        """Answer a shard and write its file.
+        """Answer a shard and keep its records.
 
         Args:
             number: The shard.
@@ -50,7 +47,7 @@ class Worker:
         """
         start = time.perf_counter()
         if not careful:
-            self.write(number, self._answering(self.rows(number)), start)
+            self.keep(number, self._answering(self.rows(number)), start)
             return
         records: Records = []
         for place, row in enumerate(self.rows(number)):
@@ -59,22 +56,23 @@ class Worker:
             else:
                 self._say({"row": place})
                 records += self._answering([row])
-        self.write(number, records, start)
+        self.keep(number, records, start)
 
-    def rows(self, number: int) -> list[Row]:
+    def rows(self, number: int) -> Sequence[Row]:
         """The rows of a shard."""
-        return self._manifest.rows_of(self._folder, number)
+        return self._work.rows(number)
 
     def row(self, number: int, place: int) -> Records:
         """Answer one row of a shard by itself."""
         return self._answering([self.rows(number)[place]])
 
-    def write(self, number: int, records: Records, start: float | None = None) -> None:
-        """Write a shard's file, and say how its rows went."""
-        write_shard(self._folder, number, records)
+    def keep(self, number: int, records: Records, start: float | None = None) -> None:
+        """Keep a shard's records, and say how its rows went."""
+        kept = self._work.keep(number, records)
         failed = [str(record["error"]) for record in records if "error" in record]
         seconds = 0.0 if start is None else time.perf_counter() - start
-        self._say({"done": number, "rows": len(records), "failed": failed, "seconds": seconds})
+        count = len(records)
+        self._say({"rows": count, "failed": failed, "seconds": seconds, "records": kept})
 
 
 def main() -> None:
@@ -89,11 +87,11 @@ def main() -> None:
         said.flush()
 
     try:
-        plan = asked.get()
-        answering: Answering = pickle.loads(base64.b64decode(plan["starter"]))()
+        work, starter = pickle.loads(base64.b64decode(asked.get()["plan"]))
+        answering: Answering = starter()
         say({"identity": dict(answering.identity), "device": answering.device})
         asked.get()  # the driver agrees
-        worker = Worker(Path(plan["folder"]), answering, say)
+        worker = Worker(work, answering, say)
         while True:
             task = asked.get()
             worker.shard(task["shard"], careful=task["careful"], skip=tuple(task["skip"]))

@@ -11,13 +11,12 @@ import queue
 import subprocess
 import sys
 import threading
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from secondsight.bulk.answering import Starter
+from secondsight.bulk.answering import Answering, Records, Work
 from secondsight.bulk.deaths import BLAMED, CAREFUL_AFTER, STARTS
 from secondsight.errors import UserError
 
@@ -33,13 +32,14 @@ class Started:
 
 @dataclass(frozen=True)
 class Done:
-    """A shard is answered and written."""
+    """A shard is answered, and its records are kept; those that the work sends are here."""
 
     worker: int
     shard: int
     rows: int
     failed: tuple[str, ...]
     seconds: float
+    records: Records
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,13 @@ class Died:
 Event = Started | Done | Died
 
 
+def done(worker: int, shard: int, said: Mapping[str, Any]) -> Done:
+    """What a worker said of a shard, as an event."""
+    return Done(
+        worker, shard, said["rows"], tuple(said["failed"]), said["seconds"], said["records"]
+    )
+
+
 class WorkerError(UserError):
     """A worker cannot do what it is for: its model does not load, the disk is full."""
 
@@ -62,15 +69,17 @@ class Workers:
     """Worker processes; a context manager that ends them.
 
     Args:
-        folder: The run's folder.
+        work: The rows.
         starter: Makes what answers.
         count: How many; the processors' cores are split between them.
     """
 
-    def __init__(self, folder: Path, starter: Starter, count: int) -> None:
-        self._folder, self._starter, self._count = folder, starter, count
+    def __init__(self, work: Work, starter: Callable[[], Answering], count: int) -> None:
+        self._plan = {"plan": base64.b64encode(pickle.dumps((work, starter))).decode()}
+        self._count = count
         self._events: queue.Queue[Event | BaseException | None] = queue.Queue()
-        self._left: deque[int] = deque()
+        self._left: Iterator[int] = iter(())
+        self._taken, self._taking = 0, threading.Lock()
         self._agreed, self._ending = threading.Event(), threading.Event()
         self._processes: dict[int, subprocess.Popen[str]] = {}
 
@@ -89,7 +98,10 @@ class Workers:
         self._agreed.set()
 
     def run(self, shards: Iterable[int]) -> Iterator[Event]:
-        """Have shards answered; no shard begins before `agree`.
+        """Have shards answered.
+
+        Args:
+            shards: Which; taken one by one as workers are free, the first after `agree`.
 
         Yields:
             What happens, as it happens.
@@ -97,32 +109,37 @@ class Workers:
         Raises:
             WorkerError: A worker cannot go on, for a reason that would meet every one.
         """
-        self._left.extend(shards)
-        count = min(self._count, len(self._left))
+        self._left = iter(shards)
+        count = min(self._count, len(shards)) if isinstance(shards, Sized) else self._count
         for number in range(count):
             threading.Thread(target=self._serve, args=(number,), daemon=True).start()
-        while count:
+        done, all_taken = 0, count == 0
+        while not all_taken or done < self._taken:  # who is still loading then is not waited for
             event = self._events.get()
             if event is None:
-                count -= 1
+                all_taken = True
             elif isinstance(event, BaseException):
                 raise event
             else:
+                done += isinstance(event, Done)
                 yield event
 
     def _serve(self, number: int) -> None:
         try:
-            while self._left and not self._ending.is_set():
-                try:
-                    shard = self._left.popleft()
-                except IndexError:  # another worker took the last one
-                    break
+            self._process(number)
+            while (shard := self._take()) is not None and not self._ending.is_set():
                 self._shard(number, shard)
             self._end(number)
             self._events.put(None)
         except BaseException as error:
             if not self._ending.is_set():
                 self._events.put(error)
+
+    def _take(self) -> int | None:
+        with self._taking:
+            shard = next(self._left, None)
+            self._taken += shard is not None
+            return shard
 
     def _shard(self, number: int, shard: int) -> None:
         deaths, blamed, skip = 0, Counter[int](), set[int]()
@@ -137,8 +154,7 @@ class Workers:
                 message = self._hear(process)
             if message is not None:
                 self._refuse(message)
-                failed = tuple(message["failed"])
-                self._events.put(Done(number, shard, message["rows"], failed, message["seconds"]))
+                self._events.put(done(number, shard, message))
                 return
             code = self._end(number)
             if self._ending.is_set():
@@ -156,8 +172,7 @@ class Workers:
             return known
         for _ in range(STARTS):
             process = self._start(number)
-            starter = base64.b64encode(pickle.dumps(self._starter)).decode()
-            hello = self._tell(process, {"folder": str(self._folder), "starter": starter})
+            hello = self._tell(process, self._plan)
             if hello is not None:
                 self._refuse(hello)
                 self._events.put(Started(number, hello["identity"], hello["device"]))

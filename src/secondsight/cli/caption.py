@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from secondsight.bulk import Summary
 
 _ROWS: Final = "Rows"
-_RUN: Final = "The run"
+_RUN: Final = options.RUN
 _SHOWN: Final = 5
 
 
@@ -69,19 +69,8 @@ def caption(
         int,
         typer.Option(help="Processes, each with a model of its own.", rich_help_panel=_RUN),
     ] = 1,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            help="Have Ray carry the workers: the address of a cluster, auto for the one that this "
-            "machine is part of, local for one of this machine.",
-            metavar="ADDRESS",
-            rich_help_panel=_RUN,
-        ),
-    ] = None,
-    num_gpus: Annotated[
-        float,
-        typer.Option(help="Cards that each worker gets from Ray.", rich_help_panel=_RUN),
-    ] = 0.0,
+    ray: options.Ray = None,
+    num_gpus: options.NumGpus = 0.0,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -101,13 +90,17 @@ def caption(
     formats: Annotated[
         str,
         typer.Option(
-            "--format", help="jsonl, parquet, or both, separated by a comma.", rich_help_panel=_RUN
+            "--format",
+            help="jsonl, parquet, or both, separated by a comma.",
+            rich_help_panel=_RUN,
         ),
     ] = "jsonl",
     retry_failed: Annotated[
         bool,
         typer.Option(
-            "--retry-failed", help="Answer shards with failed rows again.", rich_help_panel=_RUN
+            "--retry-failed",
+            help="Answer shards with failed rows again.",
+            rich_help_panel=_RUN,
         ),
     ] = False,
     method: options.MethodSpec = "regular",
@@ -142,12 +135,11 @@ def caption(
     something must be mended first. 130: interrupted.
     """
     from secondsight.bulk.answering import ModelStarter
-    from secondsight.bulk.ray import on_ray
     from secondsight.bulk.reading import PUBLIC
     from secondsight.bulk.run import Caption, run
     from secondsight.bulk.sources import Source
-    from secondsight.bulk.workers import Workers
     from secondsight.cli.plugins import load_plugins
+    from secondsight.cli.workers import carried_by
     from secondsight.fetching import FetchPolicy
     from secondsight.methods import create
 
@@ -164,8 +156,6 @@ def caption(
         seed=seed,
         num_beams=beams,
     )
-    if num_gpus and ray is None:
-        raise UserError("--num-gpus is for --ray; without it, see --device.")
     plan = Caption(
         Source(source, question, image_column, question_column, id_column),
         out,
@@ -183,7 +173,7 @@ def caption(
         shard_size=shard_size,
         formats=tuple(one.strip() for one in formats.split(",")),
         retry_failed=retry_failed,
-        carry=Workers if ray is None else on_ray(ray, num_gpus=num_gpus),
+        carry=carried_by(ray, num_gpus),
     )
     shown = _Shown()
     try:

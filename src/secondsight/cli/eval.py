@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,9 +14,12 @@ from secondsight.cli import options
 from secondsight.cli.benchmark_options import BenchmarkOptions
 from secondsight.cli.grouped import takes
 from secondsight.cli.loading import Loading, loads_a_model
-from secondsight.cli.output import quiet, stderr, stdout
+from secondsight.cli.output import quiet, say, stderr, stdout
 from secondsight.errors import UserError
 from secondsight.extras import require
+
+if TYPE_CHECKING:
+    from secondsight.inference import Model
 
 
 @loads_a_model()
@@ -60,6 +65,16 @@ def evaluate(
             "takes further methods, seeds, images, or another parser. Left out: one under runs/."
         ),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Worker processes, each with a model of its own: the same answers, and one that "
+            "dies is replaced. Left out: this process.",
+            rich_help_panel=options.RUN,
+        ),
+    ] = None,
+    ray: options.Ray = None,
+    num_gpus: options.NumGpus = 0.0,
     plugin: options.Plugin = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print scores.json instead of the table.")
@@ -76,19 +91,26 @@ def evaluate(
     """
     require("eval", "An evaluation")
     # Here, because they load the models' libraries, which --help can do without.
+    from secondsight.benchmarks.distributed import Distributed
     from secondsight.benchmarks.registry import create
     from secondsight.benchmarks.runner import evaluate as run
     from secondsight.benchmarks.tables import comparison_table
     from secondsight.cli.plugins import load_plugins
+    from secondsight.cli.workers import carried_by, load_in_worker
     from secondsight.methods import split as split_methods
 
     quiet()
     load_plugins(plugin or ())
     made = create(benchmark, data.given())
+    carry = carried_by(ray, num_gpus)
+    model: Callable[[], Model] | Distributed = loading.load
+    if ray is not None or workers is not None:
+        load = partial(load_in_worker, loading, [path.absolute() for path in plugin or ()])
+        model = Distributed(load, 1 if workers is None else workers, carry, say)
     result = run(
         made,
         out=out,
-        model=loading.load,
+        model=model,
         methods=split_methods(methods),
         controls=controls,
         preset=loading.preset,

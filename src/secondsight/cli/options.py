@@ -10,6 +10,9 @@ import typer
 DESCRIBE = "Describe this image in detail."
 """What is asked when nothing is."""
 
+RUN = "The run"
+"""The panel of options about who works, and how."""
+
 _DECODING = "Decoding"
 
 Question = Annotated[
@@ -66,6 +69,18 @@ Plugin = Annotated[
         metavar="FILE.py",
         rich_help_panel=_DECODING,
     ),
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        help="Have Ray carry the workers: the address of a cluster, auto for the one that this "
+        "machine is part of, local for one of this machine.",
+        metavar="ADDRESS",
+        rich_help_panel=RUN,
+    ),
+]
+NumGpus = Annotated[
+    float, typer.Option(help="Cards that each worker gets from Ray.", rich_help_panel=RUN)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
