@@ -12,7 +12,7 @@ import pytest
 from secondsight.benchmarks import YES_NO_METRICS, Item, Response, Task, YesNoScorer
 from secondsight.benchmarks.chair import METRICS, ChairScorer
 from secondsight.benchmarks.comparison import Comparison, compare
-from secondsight.benchmarks.formatting import cells, columns
+from secondsight.benchmarks.formatting import cells, columns, length_cells, length_columns
 from secondsight.benchmarks.plots import plots
 from secondsight.benchmarks.report import write_reports
 from secondsight.objects.lexicon import coco_lexicon
@@ -49,6 +49,28 @@ def test_the_verdict_stands_beside_the_method() -> None:
     assert columns(found)[:3] == ["method", "verdict", "accuracy"]
     assert all(len(cells(row, found)) == len(columns(found)) for row in found.rows)
     assert cells(found.rows[1], found)[1].startswith(("better", "no better", "not disting"))
+
+
+def test_captions_are_held_against_shorter_ones(tmp_path: Path) -> None:
+    found = captions()
+    assert found.lengths is not None
+    table = [length_cells(row, found, found.lengths) for row in found.lengths.rows]
+    assert {len(row) for row in table} == {len(length_columns(found, found.lengths))}
+    # "A dog." and "A cat." have one length: nothing is cut, and all that is made up is left.
+    assert [row[1] for row in table] == ["2.0"] * 4
+    assert table[0][2:] == ["+0.0 [+0.0, +0.0]", "", "", ""]
+    # Of twenty captions 10 and 7 name the cat, so CHAIRi falls and recall rises by 15 points.
+    assert table[1][2].endswith("recalls more")
+    for cell, start in zip(table[1][2:], ("-15.0 [", "-15.0 [", "-0.15 [", "-15.0 ["), strict=True):
+        assert cell.startswith(start)
+    assert "recall +15.0" in table[1][3]
+    write_reports(tmp_path, found, "CHAIR", MANIFEST)
+    for name in ("report.md", "report.html"):
+        text = (tmp_path / name).read_text()
+        assert "At equal recall and at equal length" in text
+        assert all(cell.partition(" [")[0] in text for row in table for cell in row)
+    write_reports(tmp_path, yes_no(), "POPE", MANIFEST)
+    assert "equal length" not in (tmp_path / "report.md").read_text()
 
 
 def test_plots_are_where_metrics_say_and_take_the_pages_colours() -> None:

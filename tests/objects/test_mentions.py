@@ -6,7 +6,14 @@ from hypothesis import strategies as st
 
 from secondsight.errors import DataError
 from secondsight.objects.lexicon import coco_lexicon, forms, read_lexicon
-from secondsight.objects.mentions import find_mentions, finished_part, word_count
+from secondsight.objects.mentions import (
+    find_mentions,
+    finished_part,
+    first_sentences,
+    first_words,
+    sentence_count,
+    word_count,
+)
 
 BUILT_IN = coco_lexicon()
 
@@ -137,3 +144,34 @@ def test_finished_part(text: str, finished: str) -> None:
 
 def test_words_are_counted_without_punctuation() -> None:
     assert word_count("It's a well-made cat, isn't it? - Yes.") == 7
+
+
+TEXT = 'A man-made lake. "Is it deep?" It isn\'t'
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(0, ""), (1, "A"), (2, "A man-made"), (3, "A man-made lake"), (7, TEXT[:-6]), (8, TEXT)],
+)
+def test_first_words(count: int, words: str) -> None:
+    assert first_words(TEXT, count) == words
+
+
+@pytest.mark.parametrize(
+    ("count", "sentences"),
+    [(0, ""), (1, "A man-made lake."), (2, 'A man-made lake. "Is it deep?"'), (3, TEXT), (9, TEXT)],
+)
+def test_first_sentences(count: int, sentences: str) -> None:
+    assert first_sentences(TEXT, count) == sentences
+
+
+@pytest.mark.parametrize(("text", "count"), [(TEXT, 3), ("", 0), ("No end", 1), ("One. Two.", 2)])
+def test_sentence_count(text: str, count: int) -> None:
+    assert sentence_count(text) == count
+
+
+@given(st.text("ab -'.!? \n\u2019\"", max_size=40), st.integers(0, 12))
+def test_a_cut_text_has_as_many_words_as_it_was_cut_to(text: str, count: int) -> None:
+    assert text.startswith(first_words(text, count))
+    assert word_count(first_words(text, count)) == min(count, word_count(text))
+    assert sentence_count(first_sentences(text, count)) <= count

@@ -27,11 +27,12 @@ from secondsight.benchmarks.options import option
 from secondsight.benchmarks.records import Problems, as_id, id_field, read_records, text_field
 from secondsight.benchmarks.registry import register
 from secondsight.benchmarks.scoring import judge
-from secondsight.benchmarks.task import Item, Metric, Response, Scorer, Task
+from secondsight.benchmarks.task import CaptionCounts, Item, Metric, Response, Scorer, Task
 from secondsight.benchmarks.yesno import NO, UNPARSED, YES, first_standalone
 from secondsight.errors import DataError
 from secondsight.files import PathLike, read_json, read_text, text_hash
 from secondsight.objects.lexicon import forms, words_of
+from secondsight.objects.mentions import word_count
 
 DIMENSIONS: Mapping[str, str] = {
     "discriminative-hallucination": "existence",
@@ -40,7 +41,10 @@ DIMENSIONS: Mapping[str, str] = {
     "discriminative-attribute-action": "action",
     "discriminative-relation": "relation",
 }
-_GENERATIVE = ("answers", "flawed", "mentions", "absent", "truths", "covered", "traps", "imagined")
+_GENERATIVE = (
+    *("answers", "flawed", "mentions", "absent", "truths", "covered", "traps", "imagined"),
+    "words",
+)
 _DISCRIMINATIVE = ("n", "correct", "labelled_no", "no", "no_right", "unparsed")
 
 
@@ -318,6 +322,7 @@ def _described(annotation: Annotation, text: str, vocabulary: Vocabulary) -> dic
         "covered": len(covered),
         "traps": len(annotation.imaginings),
         "imagined": len(imagined),
+        "words": word_count(text),
     }
 
 
@@ -376,6 +381,10 @@ class AmberScorer(Scorer):
         vocabulary: The word lists.
         parser: One of `PARSERS`.
     """
+
+    caption_counts: ClassVar[CaptionCounts] = CaptionCounts(
+        "answers", "words", "mentions", "absent"
+    )
 
     vocabulary: Vocabulary
     parser: str = "strict"

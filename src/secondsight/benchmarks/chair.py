@@ -22,10 +22,24 @@ from secondsight.benchmarks.records import Problems
 from secondsight.benchmarks.registry import register
 from secondsight.benchmarks.scoring import score
 from secondsight.benchmarks.sticker_splits import DATASET, SPLITS, USUAL
-from secondsight.benchmarks.task import Item, ItemImage, Metric, Response, Scorer, Task
+from secondsight.benchmarks.task import (
+    CaptionCounts,
+    Item,
+    ItemImage,
+    Metric,
+    Response,
+    Scorer,
+    Task,
+)
 from secondsight.files import PathLike, read_text, text_hash
 from secondsight.objects.lexicon import Lexicon, coco_lexicon, read_lexicon
-from secondsight.objects.mentions import Mention, find_mentions, finished_part, word_count
+from secondsight.objects.mentions import (
+    Mention,
+    find_mentions,
+    finished_part,
+    first_words_naming,
+    word_count,
+)
 
 COLUMNS = (
     "n",
@@ -167,12 +181,24 @@ class ChairScorer(Scorer):
         drop_unfinished: Whether a last sentence that the length limit cut off is left out.
     """
 
+    caption_counts: ClassVar[CaptionCounts] = CaptionCounts(
+        "n", "words", "mentions", "hallucinated_mentions"
+    )
+
     lexicon: Lexicon
     drop_unfinished: bool = False
 
+    def judged_text(self, response: Response) -> str:
+        """The caption, without a sentence that was cut off where such are left out."""
+        return _without_unfinished(response) if self.drop_unfinished else response.text
+
+    def cut(self, text: str, words: int) -> str:
+        """The beginning of a caption, with no name that is none in the whole."""
+        return first_words_naming(text, words, self.lexicon)
+
     def judge(self, item: Item, response: Response) -> CaptionDetail:
         """Finds what one caption names."""
-        caption = _without_unfinished(response) if self.drop_unfinished else response.text
+        caption = self.judged_text(response)
         present = frozenset(item.truth["present"])
         return CaptionDetail(
             item.image_id, caption, tuple(find_mentions(caption, self.lexicon)), present

@@ -13,7 +13,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from secondsight.benchmarks.by_image import ByImage
 from secondsight.benchmarks.counts import Array, Counts
+from secondsight.benchmarks.length_control import LengthControl, control_lengths
 from secondsight.benchmarks.statistics import (
     CONFIDENCE,
     RESAMPLES,
@@ -117,6 +119,7 @@ class Comparison:
         seeds: The seeds.
         resamples: Resamples of the bootstrap.
         rows: The methods, regular first, then the others, then the controls.
+        lengths: Captions held against shorter ones.
         warnings: What a reader should know.
     """
 
@@ -129,12 +132,17 @@ class Comparison:
     seeds: tuple[int, ...]
     resamples: int
     rows: tuple[Row, ...]
+    lengths: LengthControl | None = None
     warnings: tuple[str, ...] = ()
 
     @property
     def primary(self) -> Metric:
         """The metric of the comparisons."""
         return self.metrics[0]
+
+    def metric(self, name: str) -> Metric:
+        """A metric by name."""
+        return next(metric for metric in self.metrics if metric.name == name)
 
     @property
     def shown(self) -> tuple[Metric, ...]:
@@ -215,6 +223,9 @@ def compare(
         seeds=seeds,
         resamples=resamples,
         rows=tuple(rows),
+        lengths=control_lengths(
+            task, items, answers, counts, controls, reference=REGULAR, resamples=resamples
+        ),
         warnings=(*warnings, *notes),
     )
 
@@ -231,42 +242,16 @@ class _Table:
     ) -> None:
         self.task, self.items, self.counts, self.seeds = task, items, counts, seeds
         self.methods = tuple(counts)
-        index = {image: i for i, image in enumerate(dict.fromkeys(i.unit for i in items))}
-        self.images = len(index)
-        self._image_of = np.array([index[item.unit] for item in items], dtype=np.int64)
-        self._columns = tuple(next(iter(next(iter(counts.values())).values())).columns)
-        # (images, seeds * columns) per method: one product with the weights gives all sums.
-        self._by_image = {
-            method: np.concatenate([self._summed(by_seed[seed]) for seed in seeds], axis=1)
-            for method, by_seed in counts.items()
-        }
-        self.point = {
-            method: self.values(method, np.ones((1, self.images))) for method in self.methods
-        }
+        self._by_image = ByImage(task.scorer, items, counts, seeds)
+        self.images = self._by_image.images
+        once = np.ones((1, self.images))
+        self.point = {method: self._by_image.values(method, once) for method in self.methods}
         self.metrics = task.compared(list(next(iter(self.point.values()))))
         self._primary = self.metrics[0].name
 
-    def _summed(self, counts: Counts) -> Array:
-        return np.stack(
-            [
-                np.bincount(self._image_of, weights=counts.columns[name], minlength=self.images)
-                for name in self._columns
-            ],
-            axis=1,
-        )
-
-    def values(self, method: str, weights: Array) -> dict[str, Array]:
-        """Every metric, shaped (weightings, seeds)."""
-        sums = (weights @ self._by_image[method]).reshape(
-            len(weights), len(self.seeds), len(self._columns)
-        )
-        return self.task.scorer.metrics(
-            {name: sums[:, :, index] for index, name in enumerate(self._columns)}
-        )
-
     def quantities(self, weights: Array, pairs: Sequence[tuple[str, str]]) -> Array:
         """Metrics of all methods, then differences of all pairs: (quantities, weightings)."""
-        values = {method: self.values(method, weights) for method in self.methods}
+        values = {method: self._by_image.values(method, weights) for method in self.methods}
         means = [
             values[method][metric.name].mean(axis=1)
             for method in self.methods

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from secondsight.benchmarks.comparison import Comparison, Estimate, Paired, Row, Transitions
+from secondsight.benchmarks.length_control import Baseline, Figure, LengthControl, LengthRow
 from secondsight.benchmarks.task import Metric
 
 VERDICT = "verdict"
@@ -50,8 +51,11 @@ def paired_text(metric: Metric, paired: Paired | None, *, named: bool) -> str:
     text = f"{metric.factor * paired.difference:+.1f}"
     if paired.low is not None and paired.high is not None:
         text += f" [{metric.factor * paired.low:.1f}, {metric.factor * paired.high:.1f}]"
-    p = "p < 0.001" if paired.p_holm < 0.001 else f"p {paired.p_holm:.3f}"
-    return f"{text}, {p}" + (f" ({paired.against})" if named else "")
+    return f"{text}, {_p(paired.p_holm)}" + (f" ({paired.against})" if named else "")
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p {value:.3f}"
 
 
 def transitions_text(transitions: Transitions | None) -> str:
@@ -62,6 +66,91 @@ def transitions_text(transitions: Transitions | None) -> str:
         f"{transitions.yes_to_no} ({transitions.yes_to_no_right} right) / "
         f"{transitions.no_to_yes} ({transitions.no_to_yes_right} right)"
     )
+
+
+def length_columns(comparison: Comparison, lengths: LengthControl) -> list[str]:
+    """The heads of the table that holds captions against shorter ones."""
+    errors = comparison.metric(lengths.errors).label
+    return [
+        "method",
+        "words",
+        f"{errors} at equal recall",
+        f"{errors} against {lengths.reference} at its length",
+        "made up at equal length",
+        f"{errors} of a caption at equal length",
+    ]
+
+
+def length_cells(row: LengthRow, comparison: Comparison, lengths: LengthControl) -> list[str]:
+    """A method's cells in that table, as text."""
+    errors, recall = comparison.metric(lengths.errors), comparison.metric(lengths.recall)
+    cells = [f"{row.method} (control)" if row.control else row.method, f"{row.words:.1f}"]
+    if row.method == lengths.reference:
+        return [*cells, figure_text(row.distance, errors.factor), "", "", ""]
+    return [
+        *cells,
+        distance_text(row, errors),
+        f"{figure_text(row.equal_length, errors.factor)}, "
+        f"{recall.label.lower()} {figure_text(row.equal_length_recall, recall.factor)}",
+        figure_text(row.residual, digits=2),
+        figure_text(row.residual_share, 100),
+    ]
+
+
+def distance_text(row: LengthRow, errors: Metric) -> str:
+    """``-1.4 [-2.7, -0.3], p 0.016``, and whether no baseline recalls as much."""
+    parts = [figure_text(row.distance, errors.factor)]
+    parts += [_p(row.distance_p)] if row.distance_p is not None else []
+    return ", ".join([*parts, *(["recalls more"] if row.beyond else [])])
+
+
+def figure_text(figure: Figure, factor: float = 1, digits: int = 1) -> str:
+    """``-1.4 [-2.7, -0.3]``."""
+    text = f"{factor * figure.value:+.{digits}f}"
+    if figure.low is None or figure.high is None:
+        return text
+    return f"{text} [{factor * figure.low:+.{digits}f}, {factor * figure.high:+.{digits}f}]"
+
+
+def baseline_columns(comparison: Comparison, lengths: LengthControl) -> list[str]:
+    """The heads of the table of captions cut short."""
+    recall, errors = comparison.metric(lengths.recall), comparison.metric(lengths.errors)
+    return [f"{lengths.reference}, cut to", "words", recall.label, errors.label, "on the frontier"]
+
+
+def baseline_cells(one: Baseline, comparison: Comparison, lengths: LengthControl) -> list[str]:
+    """The cells of captions cut in one way, as text."""
+    recall, errors = comparison.metric(lengths.recall), comparison.metric(lengths.errors)
+    return [
+        one.cut,
+        f"{one.words:.1f}",
+        f"{recall.factor * one.recall:.1f}",
+        f"{errors.factor * one.errors:.1f}",
+        "yes" if one.frontier else "",
+    ]
+
+
+def length_reading(comparison: Comparison, lengths: LengthControl) -> list[str]:
+    """What to know when reading those tables."""
+    errors, recall = (
+        comparison.metric(lengths.errors).label,
+        comparison.metric(lengths.recall).label,
+    )
+    regular = lengths.reference
+    return [
+        f"At equal recall: {errors} minus the least that {regular}'s captions reach with as much "
+        f"{recall.lower()} when they are cut short; below zero is better than any cut. "
+        f'{regular.capitalize()}\'s own is what cutting alone would gain. "Recalls more": no cut '
+        "recalls as much, and the distance is to the one that recalls most. What a control reaches "
+        "too is sharpening here as well.",
+        f"Against {regular} at its length: minus {regular}'s captions cut, image by image, to the "
+        "method's number of words.",
+        f"At equal length: made-up mentions per caption, and {errors} of a caption, minus "
+        f"{regular}'s, after least squares with an effect of the image, of the method, and of the "
+        f"caption's length. A further word comes with {figure_text(lengths.slope, digits=3)} "
+        "made-up mentions. With two or three methods the slope is their own: trust the other "
+        "columns more.",
+    ]
 
 
 def reading(comparison: Comparison) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from secondsight.benchmarks.comparison import Comparison, Row
+from secondsight.benchmarks.length_control import LengthControl
 from secondsight.benchmarks.task import Metric
 from secondsight.extras import needed
 
@@ -107,11 +108,27 @@ def _trade(comparison: Comparison, across: Metric, upward: Metric) -> str:
             elinewidth=0.8,
         )
         axis.plot(x, y, marker="s" if row.control else "o", color=_colour(row), alpha=0.85)
+    if comparison.lengths is not None:
+        _frontier(axis, comparison.lengths, across, upward)
     axis.set_xlabel(across.axis)
     axis.set_ylabel(upward.axis)
     axis.grid()
     _label(axis, comparison, across, upward)
     return _svg(figure, f"{upward.label} against {across.label}")
+
+
+def _frontier(axis: Axes, lengths: LengthControl, across: Metric, upward: Metric) -> None:
+    """The captions cut short, where methods are, and the line of the best."""
+    points = [
+        (across.factor * one.recall, upward.factor * one.errors, one.frontier)
+        for one in lengths.baselines
+    ]
+    x, y, _ = zip(*points, strict=True)
+    line = sorted({(x, y) for x, y, there in points if there})
+    methods = axis.get_xlim()  # the shortest captions lie far to the left of any method
+    axis.plot(x, y, "x", color=_INK, alpha=0.5, markersize=4)
+    axis.plot(*zip(*line, strict=True), color=_INK, alpha=0.5, linewidth=1)
+    axis.set_xlim(methods)
 
 
 def _label(axis: Axes, comparison: Comparison, across: Metric, upward: Metric) -> None:

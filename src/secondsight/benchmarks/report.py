@@ -12,7 +12,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from secondsight.benchmarks.comparison import Comparison
-from secondsight.benchmarks.formatting import cells, columns, reading
+from secondsight.benchmarks.formatting import (
+    baseline_cells,
+    baseline_columns,
+    cells,
+    columns,
+    length_cells,
+    length_columns,
+    length_reading,
+    reading,
+)
 from secondsight.benchmarks.plots import plots
 from secondsight.benchmarks.task import settled
 from secondsight.extras import needed
@@ -54,13 +63,13 @@ def write_reports(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    heads = columns(comparison)
     values = {
         "title": title,
         "comparison": comparison,
-        "columns": heads,
+        "columns": columns(comparison),
         "table": [cells(row, comparison) for row in comparison.rows],
         "reading": reading(comparison),
+        "lengths": _lengths(comparison),
         "scoring": settled(comparison.scoring),
         "manifest": manifest,
         "manifest_text": json.dumps(manifest, indent=2, ensure_ascii=False),
@@ -68,3 +77,18 @@ def write_reports(
     }
     for name in (REPORT_MD, REPORT_HTML):
         write_atomic(folder / name, environment.get_template(f"{name}.j2").render(values))
+
+
+def _lengths(comparison: Comparison) -> dict[str, Any] | None:
+    """What the reports say of captions held against shorter ones."""
+    lengths = comparison.lengths
+    if lengths is None:
+        return None
+    return {
+        "columns": length_columns(comparison, lengths),
+        "rows": lengths.rows,
+        "table": [length_cells(row, comparison, lengths) for row in lengths.rows],
+        "baseline_columns": baseline_columns(comparison, lengths),
+        "baselines": [baseline_cells(one, comparison, lengths) for one in lengths.baselines],
+        "reading": length_reading(comparison, lengths),
+    }

@@ -13,12 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 from PIL import Image
 
 from secondsight.benchmarks.counts import Array, Counts
 from secondsight.errors import DataError, UserError
+from secondsight.objects.mentions import first_words
 
 Unit: TypeAlias = Literal["share", "points", "words", "count"]
 """A share is a fraction in [0, 1] and shown in percent; a count is neither compared nor plotted."""
@@ -154,12 +155,35 @@ class Score:
         return {**found, "n": self.n, **warnings}
 
 
+@dataclass(frozen=True)
+class CaptionCounts:
+    """Which counts say how long a caption is and what it makes up.
+
+    Attributes:
+        captions: The count that is 1 for a caption and 0 for an answer of another kind.
+        words: Its words.
+        mentions: The objects that it mentions.
+        made_up: Those of them that the image does not show.
+    """
+
+    captions: str
+    words: str
+    mentions: str
+    made_up: str
+
+
 class Scorer(ABC):
     """Judges answers: additive counts per answer, and metrics that are functions of their sums.
 
     Because of this form one function serves the plain score, every bootstrap resample of the
     images and every seed alike.
+
+    Attributes:
+        caption_counts: For captions the counts by which they are held against shorter ones; the
+            metrics held against each other are those that a `Metric` declares as a `trade`.
     """
+
+    caption_counts: ClassVar[CaptionCounts | None] = None
 
     @abstractmethod
     def count(self, items: Sequence[Item], responses: Sequence[Response]) -> Counts:
@@ -173,6 +197,14 @@ class Scorer(ABC):
     @abstractmethod
     def metrics(self, sums: Mapping[str, Array]) -> dict[str, Array]:
         """The metrics from summed counts, elementwise over arrays of any one shape."""
+
+    def judged_text(self, response: Response) -> str:
+        """The part of an answer that is judged: by default all of it."""
+        return response.text
+
+    def cut(self, text: str, words: int) -> str:
+        """The beginning of a caption, of so many words; all of it where it has no more."""
+        return first_words(text, words)
 
     def result(
         self,
@@ -242,6 +274,10 @@ class Task:
         return next(
             (metric for metric in self.metrics if metric.name == name), Metric(name, unit="count")
         )
+
+    def traded(self, axis: Literal["across", "upward"]) -> Metric | None:
+        """The metric on one axis of the plot that holds one against another."""
+        return next((metric for metric in self.metrics if metric.trade == axis), None)
 
     def compared(self, names: Sequence[str]) -> tuple[Metric, ...]:
         """Of the metrics that a scorer computed, those that are compared, as declared."""

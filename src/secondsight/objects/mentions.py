@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import islice
 
 from secondsight.objects.lexicon import Lexicon
 
@@ -69,6 +70,29 @@ def finished_part(text: str) -> str:
     return text[: ends[-1]] if ends else ""
 
 
+def first_words(text: str, count: int) -> str:
+    """The text up to the end of its word of that number; the whole text where it has no more.
+
+    Words are those of `word_count`.
+    """
+    ends = [match.end() for match in islice(_TOKEN.finditer(text), count + 1)]
+    return text if len(ends) <= count else text[: ends[count - 1]] if count > 0 else ""
+
+
+def first_sentences(text: str, count: int) -> str:
+    """The text up to the end of its sentence of that number; the whole text where it has no more.
+
+    A last sentence that is not finished counts as one.
+    """
+    ends = [match.end() for match in islice(_SENTENCE_END.finditer(text), count)]
+    return text if len(ends) < count else text[: ends[count - 1]] if count > 0 else ""
+
+
+def sentence_count(text: str) -> int:
+    """Sentences of a text, an unfinished last one included."""
+    return len(_SENTENCE_END.findall(text)) + bool(_TOKEN.search(text, len(finished_part(text))))
+
+
 def find_mentions(text: str, lexicon: Lexicon) -> list[Mention]:
     """All objects that a text names, in order; the longest phrase at each place wins.
 
@@ -89,6 +113,23 @@ def find_mentions(text: str, lexicon: Lexicon) -> list[Mention]:
     if lexicon.toilet_seat_rule and any(_says_toilet(mention.text) for mention in found):
         found = [mention for mention in found if mention.text.lower() not in ("seat", "seats")]
     return found
+
+
+def first_words_naming(text: str, count: int, lexicon: Lexicon) -> str:
+    """As `first_words`, but with no name that the whole text does not have.
+
+    A cut inside a name would make another one of what is left, as of "a baby elephant" a baby;
+    it is moved to before the name.
+    """
+    if first_words(text, count) == text:
+        return text
+    # Names that begin within the cut end within so many words after it.
+    whole = find_mentions(first_words(text, count + lexicon.longest), lexicon)
+    for shorter in range(min(count, lexicon.longest)):
+        cut = first_words(text, count - shorter)
+        if find_mentions(cut, lexicon) == [one for one in whole if one.end <= len(cut)]:
+            return cut
+    return first_words(text, count)
 
 
 def _says_toilet(text: str) -> bool:
