@@ -78,7 +78,7 @@ class Here:
 
     until = -1
 
-    def __init__(self, work: Work, starter: Any, count: int) -> None:
+    def __init__(self, work: Work, starter: Any, count: int, memory: int | None) -> None:
         self.work, self.starter = work, starter
 
     def __enter__(self) -> Here:
@@ -149,7 +149,7 @@ def test_workers_killed_in_the_middle(tmp_path: Path, count: int) -> None:
     said: list[str] = []
     run(fakes(count, Killing, pause=0.01, tell=said.append), tmp_path / "out")
     assert files(tmp_path / "out") == files(tmp_path / "whole")
-    assert any(text.startswith("A worker ended (code -9) over batch") for text in said)
+    assert any(text.startswith("A worker ended (signal 9) over batch") for text in said)
 
 
 def test_greedy_seeds_are_copied_as_ever(tmp_path: Path) -> None:

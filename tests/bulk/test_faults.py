@@ -14,10 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from secondsight.bulk.deaths import KILLED
+from secondsight.bulk.answering import Work
+from secondsight.bulk.deaths import KILLED, WorkerError
 from secondsight.bulk.merge import ANSWERS
 from secondsight.bulk.run import Caption, Summary, run
-from secondsight.bulk.workers import Died, Event, WorkerError, Workers
+from secondsight.bulk.workers import Died, Event, Workers
 from support import process
 from support.rote import Rote
 
@@ -61,6 +62,38 @@ def test_two_of_them_in_one_shard(plan: Make, images: Path) -> None:
     assert [one["id"] for one in lines(made) if "error" in one] == ["p05.png", "p07.png"]
 
 
+@pytest.mark.parametrize(
+    ("image", "why"),
+    [(b"eat", "more than 0.2 GB of memory"), (b"break", "RuntimeError: the decoder broke")],
+)
+def test_an_image_that_eats_memory_or_breaks_the_decoder(
+    plan: Make, images: Path, image: bytes, why: str
+) -> None:
+    """As one that ends its worker; the rest is answered as ever."""
+    run(plan("whole"))
+    (images / "p05.png").write_bytes(image)
+    made, reasons = plan(workers=2, memory_gb=0.2), []
+
+    def watch(event: Event, summary: Summary) -> None:
+        if isinstance(event, Died):
+            reasons.append(event.why)
+
+    run(made, watch)
+    assert reasons == [why] * 4
+    expected = lines(plan("whole"))
+    [number] = [place for place, one in enumerate(expected) if one["id"] == "p05.png"]
+    asked = {name: expected[number][name] for name in ("id", "image", "question")}
+    expected[number] = {**asked, "error": KILLED}
+    assert lines(made) == expected
+
+
+def test_where_every_image_ends_its_worker_the_run_ends(plan: Make, images: Path) -> None:
+    for path in images.rglob("*.png"):
+        path.write_bytes(b"break")
+    with pytest.raises(WorkerError, match=r"The first 5 rows each .*: RuntimeError: the decoder"):
+        run(plan())
+
+
 def test_workers_that_are_killed_are_replaced(plan: Make) -> None:
     """Each is killed once it has its model; an innocent row is never given up."""
     chance = random.Random(0)
@@ -77,13 +110,13 @@ class Killed:
     def __init__(self, times: int, chance: random.Random) -> None:
         self.times, self.chance = times, chance
 
-    def __call__(self, folder: Path, starter: object, count: int) -> Workers:
-        return _KilledWorkers(folder, starter, count, self)  # type: ignore[arg-type]
+    def __call__(self, work: Work, starter: Rote, count: int, memory: int | None) -> Workers:
+        return _KilledWorkers(work, starter, count, self)
 
 
 class _KilledWorkers(Workers):
-    def __init__(self, folder: Path, starter: Rote, count: int, killed: Killed) -> None:
-        super().__init__(folder, starter, count)
+    def __init__(self, work: Work, starter: Rote, count: int, killed: Killed) -> None:
+        super().__init__(work, starter, count)
         self._killed = killed
 
     def run(self, shards):  # type: ignore[no-untyped-def]

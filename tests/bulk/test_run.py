@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from secondsight import UserError
-from secondsight.bulk.manifest import OtherRunError
+from secondsight.bulk.manifest import OtherRunError, identify
 from secondsight.bulk.merge import ANSWERS
 from secondsight.bulk.run import Caption, Summary, run
 from secondsight.bulk.shards import shard_path
 from secondsight.bulk.sources import Source
-from secondsight.bulk.workers import Event, Started
+from secondsight.bulk.workers import Event
 from support.rote import Rote
 
 from .conftest import Make
@@ -139,15 +139,21 @@ def test_two_drivers_of_one_folder(plan: Make) -> None:
     assert release[0].done == 23
 
 
-def test_workers_are_told_apart_by_where_they_compute(plan: Make) -> None:
-    seen: list[str] = []
+def test_devices_are_known_of_all_workers_and_all_sessions(plan: Make) -> None:
+    assert run(plan(workers=2)).devices == ["a slide rule"]
+    made = plan("mixed", workers=2, starter=Rote(pause=0.1, devices=("cards", "chips")))
+    assert sorted(run(made).devices) == ["cards", "chips"]
+    shard_path(made.folder, 0).unlink()
+    later = plan("mixed", starter=Rote(devices=("fingers",)))
+    assert sorted(run(later).devices) == ["cards", "chips", "fingers"]
 
-    def watch(event: Event, summary: Summary) -> None:
-        if isinstance(event, Started):
-            seen.extend(summary.devices)
 
-    run(plan(workers=2), watch)
-    assert set(seen) == {"by rote"}
+def test_a_part_sees_what_another_one_answers_with(plan: Make) -> None:
+    """Both began when nobody had a model yet."""
+    made = plan()
+    run(plan(part=(0, 2)))
+    with pytest.raises(OtherRunError, match=r"model \('rote' there, 'parrot' here\)"):
+        identify(made.folder, {"model": "parrot"}, "a slide rule")
 
 
 @pytest.mark.parametrize(

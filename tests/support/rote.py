@@ -21,11 +21,13 @@ class Rote:
     Attributes:
         name: What it says it answers with.
         pause: Seconds per row.
+        devices: What the workers say that they compute on, by their numbers.
         asked: What it says is asked for.
     """
 
     name: str = "rote"
     pause: float = 0.0
+    devices: tuple[str, ...] = ("a slide rule",)
     asked: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self) -> RoteAnswering:
@@ -37,7 +39,8 @@ class RoteAnswering:
 
     def __init__(self, plan: Rote) -> None:
         self.plan = plan
-        self.device = f"by {plan.name}"
+        number = int(os.environ.get("SECONDSIGHT_WORKER", "0"))
+        self.device = plan.devices[number % len(plan.devices)]
         self.identity: Mapping[str, Any] = {"model": plan.name}
 
     def __call__(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -49,6 +52,11 @@ class RoteAnswering:
         data = Path(row.image).read_bytes() if row.image else b""
         if data.startswith(b"crash"):
             os.kill(os.getpid(), signal.SIGKILL)
+        if data.startswith(b"eat"):
+            eaten = [b"x" * 10_000_000 for _ in range(150)]
+            return {**asked, "error": f"nobody minded {len(eaten)} x 10 MB"}
+        if data.startswith(b"break"):
+            raise RuntimeError("the decoder broke")
         if data.startswith(b"bad"):
             return {**asked, "error": "no image"}
         said = hashlib.sha256(row.question.encode() + data).hexdigest()[:12]

@@ -20,9 +20,11 @@ from secondsight.benchmarks.registry import create
 from secondsight.benchmarks.run import Given
 from secondsight.benchmarks.task import Item
 from secondsight.bulk.answering import Records, device_of
+from secondsight.bulk.deaths import WorkerError
+from secondsight.bulk.memory import bytes_of
 from secondsight.bulk.rows import Row
 from secondsight.bulk.run import Carry
-from secondsight.bulk.workers import Died, Done, Event, Started, WorkerError, Workers
+from secondsight.bulk.workers import Died, Done, Event, Started, Workers
 from secondsight.errors import UserError
 from secondsight.inference.model import Model
 from secondsight.methods import create as method_of
@@ -43,6 +45,7 @@ class Distributed:
         workers: How many, each with a model of its own.
         carry: Has the batches answered: worker processes, or Ray's actors.
         tell: Told what is worth knowing while they work.
+        memory_gb: The most memory that a worker may hold, in GB; None for no limit.
 
     Raises:
         UserError: There are to be no workers.
@@ -52,10 +55,12 @@ class Distributed:
     workers: int = 1
     carry: Carry = Workers
     tell: Callable[[str], None] = lambda text: None
+    memory_gb: float | None = None
 
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise UserError(f"The number of workers must be at least 1, not {self.workers}.")
+        bytes_of(self.memory_gb)
 
 
 class Crew(AbstractContextManager["Crew"]):
@@ -86,7 +91,8 @@ class Crew(AbstractContextManager["Crew"]):
         self._missing: Iterable[int] = ()
         self._found: dict[int, Records] = {}
         self._batches = batches
-        self._workers = how.carry(_Batches(batches), starter, how.workers)
+        memory = bytes_of(how.memory_gb)
+        self._workers = how.carry(_Batches(batches), starter, how.workers, memory)
         self._events: Iterator[Event] = self._workers.run(self._asked())
         self.made_with: Mapping[str, Any] = {}
 
@@ -129,9 +135,7 @@ class Crew(AbstractContextManager["Crew"]):
         elif isinstance(event, Done):
             self._found[event.shard] = event.records
         elif isinstance(event, Died):
-            self._tell(
-                f"A worker ended (code {event.code}) over batch {event.shard}; another goes on."
-            )
+            self._tell(f"A worker ended ({event.why}) over batch {event.shard}; another goes on.")
 
     def _started(self, event: Started) -> None:
         if not self.made_with:

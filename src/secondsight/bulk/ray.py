@@ -14,17 +14,26 @@ from functools import partial
 from typing import Any, Final
 
 from secondsight.bulk.answering import Answering, Records, Work
-from secondsight.bulk.deaths import BLAMED, CAREFUL_AFTER, STARTS, given_up
+from secondsight.bulk.deaths import (
+    BLAMED,
+    CAREFUL_AFTER,
+    HOPELESS,
+    STARTS,
+    WorkerError,
+    given_up,
+    hopeless,
+)
+from secondsight.bulk.memory import watch_memory
 from secondsight.bulk.worker import Worker
-from secondsight.bulk.workers import Died, Event, Started, WorkerError, done
+from secondsight.bulk.workers import Died, Done, Event, Started, done
 from secondsight.errors import UserError
 from secondsight.extras import needed
 
 LOCAL: Final = "local"
 """The address that starts a cluster on this machine, for the time of the run."""
 
-_GONE: Final = -1
-"""The exit code that is told of an actor: Ray does not say the process's own."""
+_GONE: Final = "Ray lost its actor"
+"""Why an actor ended: Ray does not say the process's own code."""
 
 
 def on_ray(address: str, *, num_gpus: float = 0.0, num_cpus: float = 1.0) -> Any:
@@ -45,6 +54,7 @@ class RayWorkers:
         work: The rows, the same on every node.
         starter: Makes what answers.
         count: How many actors.
+        memory: As for `Workers`; Ray itself ends actors where a node's memory runs out.
         address: See `on_ray`.
         num_gpus: See `on_ray`.
         num_cpus: See `on_ray`.
@@ -59,6 +69,7 @@ class RayWorkers:
         work: Work,
         starter: Callable[[], Answering],
         count: int,
+        memory: int | None = None,
         *,
         address: str,
         num_gpus: float,
@@ -67,7 +78,8 @@ class RayWorkers:
         with needed("ray", "A run on Ray"):
             import ray
         self._ray, self._starter = ray, starter
-        self._work, self._count = work, count
+        self._work, self._count, self._memory = work, count, memory
+        self._answered, self._given_up = False, 0
         self._own = not ray.is_initialized()
         if self._own:
             try:
@@ -98,7 +110,7 @@ class RayWorkers:
 
     def run(self, shards: Iterable[int]) -> Iterator[Event]:
         """See `Workers.run`."""
-        left = _Left(shards)
+        left, errors = _Left(shards), self._ray.exceptions
         tasks: dict[Any, _Start | _Task] = {}
         count = min(self._count, len(shards)) if isinstance(shards, Sized) else self._count
         for number in range(count):
@@ -110,25 +122,37 @@ class RayWorkers:
             task = tasks.pop(ready)
             try:
                 said = self._ray.get(ready)
-            except self._ray.exceptions.RayActorError:
+            except (errors.RayActorError, errors.OutOfMemoryError):
+                why = _GONE
+            except errors.RayTaskError as error:
+                if isinstance(task, _Start) or isinstance(error.cause, UserError):
+                    cause = error.cause if isinstance(error.cause, UserError) else error
+                    raise WorkerError(f"A worker cannot go on: {cause}") from None
+                why = f"{type(error.cause).__name__}: {error.cause}"
+                self._ray.kill(self._actors[task.worker])  # over a row it is that row's
+            else:
+                why = ""
+            if why:
                 if isinstance(task, _Task):
-                    yield Died(task.worker, task.shard, _GONE)
-                    task.died()
+                    yield Died(task.worker, task.shard, why)
+                    self._given_up += task.died()
+                    if self._given_up >= HOPELESS and not self._answered:
+                        raise hopeless(self._given_up, why)
                     left.again.append(task)
                 self._replace(tasks, task)
                 self._occupy(tasks, idle, left)
                 continue
-            except self._ray.exceptions.RayTaskError as error:
-                cause = error.cause if isinstance(error.cause, UserError) else error
-                raise WorkerError(f"A worker cannot go on: {cause}") from None
             if isinstance(task, _Start):
                 yield Started(task.worker, said["identity"], said["device"])
                 idle.append(task.worker)
             elif isinstance(said, list):  # a row, answered by itself
                 task.records += said
+                self._answered = True
                 self._next(tasks, task)
             else:
-                yield done(task.worker, task.shard, said)
+                event: Done = done(task.worker, task.shard, said)
+                self._answered |= event.rows > len(event.failed)
+                yield event
                 idle.append(task.worker)
             self._occupy(tasks, idle, left)
 
@@ -140,7 +164,7 @@ class RayWorkers:
     def _begin(self, tasks: dict[Any, _Start | _Task], start: _Start) -> None:
         """Start an actor and have it load its model."""
         actor = self._actors[start.worker] = self._actor.remote()
-        tasks[actor.start.remote(self._work, self._starter)] = start
+        tasks[actor.start.remote(self._work, self._starter, self._memory)] = start
 
     def _replace(self, tasks: dict[Any, _Start | _Task], task: _Start | _Task) -> None:
         """Start an actor in the place of one that died."""
@@ -204,11 +228,12 @@ class _Task:
         """Rows that are given up."""
         return {place for place, times in self.blamed.items() if times >= BLAMED}
 
-    def died(self) -> None:
-        """Note that a worker ended over it."""
-        if self.deaths >= CAREFUL_AFTER:
-            self.blamed[len(self.records)] += 1
+    def died(self) -> bool:
+        """Note that a worker ended over it; whether a row is given up for that."""
+        place, careful = len(self.records), self.deaths >= CAREFUL_AFTER
         self.deaths += 1
+        self.blamed[place] += careful
+        return careful and self.blamed[place] == BLAMED
 
 
 class _Left:
@@ -235,8 +260,11 @@ class _Left:
 class _Actor:
     """A worker as Ray runs it."""
 
-    def start(self, work: Work, starter: Callable[[], Answering]) -> dict[str, Any]:
+    def start(
+        self, work: Work, starter: Callable[[], Answering], memory: int | None
+    ) -> dict[str, Any]:
         """Load the model; say with what rows will be answered, and where."""
+        watch_memory(memory)
         self._said: dict[str, Any] = {}
         answering = starter()
         self._worker = Worker(work, answering, self._said.update)

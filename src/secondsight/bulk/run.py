@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from secondsight.bulk.answering import Answering, ModelStarter, Starter, Work
 from secondsight.bulk.manifest import Manifest, claim, identify
+from secondsight.bulk.memory import bytes_of
 from secondsight.bulk.merge import damaged, merge
 from secondsight.bulk.reading import PUBLIC
 from secondsight.bulk.shards import Shards, failures_in, is_there, shard_path
@@ -26,7 +27,7 @@ from secondsight.settings import Settings, settings_from
 FORMATS: Final = ("jsonl", "parquet")
 _LOCK_WAIT_S: Final = 120.0
 
-Carry = Callable[[Work, Callable[[], Answering], int], Any]
+Carry = Callable[[Work, Callable[[], Answering], int, int | None], Any]
 """Makes what has shards answered: `Workers`, or Ray's actors."""
 
 
@@ -45,6 +46,7 @@ class Caption:
         formats: The files that are made at the end: ``jsonl``, ``parquet``.
         retry_failed: Whether shards with failed rows are answered again.
         carry: Has the shards answered; worker processes if left out.
+        memory_gb: The most memory that a worker may hold, in GB (1e9 bytes); None for no limit.
     """
 
     source: Source
@@ -56,10 +58,12 @@ class Caption:
     formats: tuple[str, ...] = ("jsonl",)
     retry_failed: bool = False
     carry: Carry = Workers
+    memory_gb: float | None = None
 
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise UserError(f"The number of workers must be at least 1, not {self.workers}.")
+        bytes_of(self.memory_gb)
         if self.shard_size < 1:
             raise UserError(f"The size of a shard must be at least 1, not {self.shard_size}.")
         if self.part is not None and not 0 <= self.part[0] < self.part[1]:
@@ -152,6 +156,7 @@ def caption(
     shard_size: int = 256,
     formats: Sequence[str] = ("jsonl",),
     retry_failed: bool = False,
+    memory_gb: float | None = None,
     loading: dict[str, Any] | None = None,
     policy: FetchPolicy = PUBLIC,
     watch: Watch | None = None,
@@ -172,6 +177,7 @@ def caption(
         shard_size: Rows that are written together.
         formats: ``jsonl``, ``parquet``.
         retry_failed: Whether shards with failed rows are answered again.
+        memory_gb: See `Caption.memory_gb`.
         loading: Further arguments of `secondsight.load`.
         policy: What may be fetched by http and https.
         watch: Told of what happens.
@@ -196,6 +202,7 @@ def caption(
         shard_size=shard_size,
         formats=tuple(formats),
         retry_failed=retry_failed,
+        memory_gb=memory_gb,
     )
     return run(plan, watch)
 
@@ -211,7 +218,8 @@ def _answer(
     if not missing:
         return manifest
     work = Shards(plan.folder.absolute())
-    with plan.carry(work, plan.starter, plan.workers) as workers:
+    memory = bytes_of(plan.memory_gb)
+    with plan.carry(work, plan.starter, plan.workers, memory) as workers:
         for event in workers.run(missing):
             if isinstance(event, Started):
                 with _waiting(plan.folder / ".claim.lock"):

@@ -21,6 +21,7 @@ from typing import Any, TextIO
 
 from secondsight.bulk.answering import Answering, Records, Work
 from secondsight.bulk.deaths import given_up
+from secondsight.bulk.memory import watch_memory
 from secondsight.bulk.rows import Row
 from secondsight.errors import UserError
 
@@ -86,19 +87,24 @@ def main() -> None:
         said.write(json.dumps(message) + "\n")
         said.flush()
 
+    begun = False
     try:
-        work, starter = pickle.loads(base64.b64decode(asked.get()["plan"]))
+        plan = asked.get()
+        watch_memory(plan["memory"])
+        work, starter = pickle.loads(base64.b64decode(plan["plan"]))
         answering: Answering = starter()
         say({"identity": dict(answering.identity), "device": answering.device})
         asked.get()  # the driver agrees
         worker = Worker(work, answering, say)
+        begun = True
         while True:
             task = asked.get()
             worker.shard(task["shard"], careful=task["careful"], skip=tuple(task["skip"]))
     except UserError as error:
         say({"error": str(error)})
-    except BaseException as error:
-        say({"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()})
+    except BaseException as error:  # over a row it is that row's: as if the process had died
+        kind = "broke" if begun else "error"
+        say({kind: f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()})
     said.flush()
     os._exit(1)
 

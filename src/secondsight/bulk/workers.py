@@ -17,8 +17,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from secondsight.bulk.answering import Answering, Records, Work
-from secondsight.bulk.deaths import BLAMED, CAREFUL_AFTER, STARTS
-from secondsight.errors import UserError
+from secondsight.bulk.deaths import (
+    BLAMED,
+    CAREFUL_AFTER,
+    HOPELESS,
+    STARTS,
+    WorkerError,
+    hopeless,
+)
+from secondsight.bulk.memory import EATEN, GB
 
 
 @dataclass(frozen=True)
@@ -44,11 +51,11 @@ class Done:
 
 @dataclass(frozen=True)
 class Died:
-    """A worker ended over a shard."""
+    """A worker ended over a shard; `why` is for people."""
 
     worker: int
     shard: int
-    code: int
+    why: str
 
 
 Event = Started | Done | Died
@@ -61,10 +68,6 @@ def done(worker: int, shard: int, said: Mapping[str, Any]) -> Done:
     )
 
 
-class WorkerError(UserError):
-    """A worker cannot do what it is for: its model does not load, the disk is full."""
-
-
 class Workers:
     """Worker processes; a context manager that ends them.
 
@@ -72,11 +75,16 @@ class Workers:
         work: The rows.
         starter: Makes what answers.
         count: How many; the processors' cores are split between them.
+        memory: The most that each may hold, in bytes; who holds more is ended. None for no limit.
     """
 
-    def __init__(self, work: Work, starter: Callable[[], Answering], count: int) -> None:
-        self._plan = {"plan": base64.b64encode(pickle.dumps((work, starter))).decode()}
-        self._count = count
+    def __init__(
+        self, work: Work, starter: Callable[[], Answering], count: int, memory: int | None = None
+    ) -> None:
+        plan = base64.b64encode(pickle.dumps((work, starter))).decode()
+        self._plan = {"plan": plan, "memory": memory}
+        self._count, self._memory = count, memory
+        self._answered, self._given_up = False, 0
         self._events: queue.Queue[Event | BaseException | None] = queue.Queue()
         self._left: Iterator[int] = iter(())
         self._taken, self._taking = 0, threading.Lock()
@@ -151,19 +159,33 @@ class Workers:
             message = self._tell(process, task)
             while message is not None and "row" in message:
                 row = message["row"]
+                self._answered |= row > len(skip)
                 message = self._hear(process)
-            if message is not None:
+            if message is not None and "broke" not in message:
                 self._refuse(message)
+                self._answered |= message["rows"] > len(message["failed"])
                 self._events.put(done(number, shard, message))
                 return
-            code = self._end(number)
+            why = self._why(self._end(number), message)
             if self._ending.is_set():
                 return
             deaths += 1
             if row is not None:
                 blamed[row] += 1
-                skip |= {one for one, times in blamed.items() if times >= BLAMED}
-            self._events.put(Died(number, shard, code))
+                if blamed[row] == BLAMED:
+                    skip.add(row)
+                    self._given_up += 1
+            self._events.put(Died(number, shard, why))
+            if self._given_up >= HOPELESS and not self._answered:
+                detail = f"\n{message['traceback']}" if message is not None else ""
+                raise hopeless(self._given_up, why + detail)
+
+    def _why(self, code: int, message: Mapping[str, Any] | None) -> str:
+        if message is not None:
+            return str(message["broke"])
+        if code == EATEN and self._memory is not None:
+            return f"more than {self._memory / GB:g} GB of memory"
+        return f"signal {-code}" if code < 0 else f"exit code {code}"
 
     def _process(self, number: int) -> subprocess.Popen[str]:
         """A worker's process, with its model loaded."""

@@ -71,6 +71,7 @@ def caption(
     ] = 1,
     ray: options.Ray = None,
     num_gpus: options.NumGpus = 0.0,
+    worker_memory: options.WorkerMemory = None,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -174,6 +175,7 @@ def caption(
         formats=tuple(one.strip() for one in formats.split(",")),
         retry_failed=retry_failed,
         carry=carried_by(ray, num_gpus),
+        memory_gb=worker_memory,
     )
     shown = _Shown()
     try:
@@ -216,7 +218,7 @@ class _Shown:
         elif isinstance(event, Done):
             self._advance(event.rows)
         elif isinstance(event, Died):
-            say(f"A worker ended (code {event.code}) over shard {event.shard}; another goes on.")
+            say(f"A worker ended ({event.why}) over shard {event.shard}; another goes on.")
 
     def close(self) -> None:
         """Take the progress away."""

@@ -75,6 +75,7 @@ def evaluate(
     ] = None,
     ray: options.Ray = None,
     num_gpus: options.NumGpus = 0.0,
+    worker_memory: options.WorkerMemory = None,
     plugin: options.Plugin = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print scores.json instead of the table.")
@@ -103,10 +104,12 @@ def evaluate(
     load_plugins(plugin or ())
     made = create(benchmark, data.given())
     carry = carried_by(ray, num_gpus)
+    if worker_memory is not None and workers is None and ray is None:
+        raise UserError("--worker-memory is for --workers and --ray.")
     model: Callable[[], Model] | Distributed = loading.load
     if ray is not None or workers is not None:
         load = partial(load_in_worker, loading, [path.absolute() for path in plugin or ()])
-        model = Distributed(load, 1 if workers is None else workers, carry, say)
+        model = Distributed(load, 1 if workers is None else workers, carry, say, worker_memory)
     result = run(
         made,
         out=out,

@@ -82,6 +82,15 @@ Ray = Annotated[
 NumGpus = Annotated[
     float, typer.Option(help="Cards that each worker gets from Ray.", rich_help_panel=RUN)
 ]
+WorkerMemory = Annotated[
+    float | None,
+    typer.Option(
+        help="The most memory that a worker may hold, in GB: one that holds more is ended, and "
+        "what it was at is tried again by another.",
+        metavar="GB",
+        rich_help_panel=RUN,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
