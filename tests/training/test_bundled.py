@@ -73,7 +73,8 @@ def test_both_files_of_the_tokenizer_say_the_same(tmp_path: Path) -> None:
     texts += [" ".join(draws.choices(words, k=length)).strip() for length in range(100)]
     for text in texts:
         assert own(text, add_special_tokens=False).input_ids == spoken.encode(text)
-    for text in [*texts, UNKNOWN, "<image>a </s> b<pad>", "USER: <image>\nIs it? ASSISTANT:", "  a  "]:
+    texts += [UNKNOWN, "<image>a </s> b<pad>", "USER: <image>\nIs it? ASSISTANT:", "  a  "]
+    for text in texts:
         for split in (False, True):
             options = {"split_special_tokens": split}
             ids = pieces(text, **options).input_ids
