@@ -8,6 +8,7 @@ import pytest
 from secondsight.benchmarks import YES_NO_METRICS, Item, Response, Task, YesNoScorer
 from secondsight.benchmarks.chair import METRICS, ChairScorer
 from secondsight.benchmarks.comparison import Comparison, Row, compare
+from secondsight.errors import UserError
 from secondsight.objects.lexicon import coco_lexicon
 
 CONTROLS = ("greedy", "sharpened")
@@ -204,6 +205,42 @@ def test_captions_are_compared_by_paired_bootstrap() -> None:
     assert found.versus_regular.difference == -0.5
     assert found.transitions is None
     assert {"recall", "mean_length"} <= set(found.metrics)
+
+
+def test_a_shorter_answer_is_a_control_of_its_own_method_alone() -> None:
+    asked = [Item(str(n), str(n), None, "?", {"present": ["dog", "bird"]}) for n in range(40)]
+    task = Task("captions", tuple(asked), ChairScorer(coco_lexicon()), METRICS)
+    texts = {
+        "regular": "A dog. A bird. A cat.", "short": "A bird. A dog.", "honest": "A dog. A bird.",
+        "long": "A dog and a bird and a kite.", "greedy": "A dog. A bird. A cat. A cat.",
+    }  # fmt: skip
+    answers = {method: {0: [Response(text)] * 40} for method, text in texts.items()}
+    found = compare(
+        "chair", task, asked, answers, ("greedy",), equal_length=("short", "long"), resamples=999
+    )
+    assert [row.method for row in found.rows] == [
+        *texts, "regular cut to short", "regular cut to long",
+    ]  # fmt: skip
+    against = {
+        row.method: row.versus_best_control.against
+        for row in found.rows
+        if row.versus_best_control is not None
+    }
+    assert against == {
+        "short": "regular cut to short", "long": "regular cut to long", "honest": "greedy",
+    }  # fmt: skip
+    assert row(found, "honest").verdict == "better than its controls"
+    assert row(found, "short").verdict == "no better than sharpening"
+    assert row(found, "regular cut to short").metrics["mean_length"].mean == 4
+    assert row(found, "regular cut to long").metrics["mean_length"].mean == 6  # it has no more
+    assert found.lengths is not None
+    assert [row.method for row in found.lengths.rows] == list(texts)
+    with pytest.raises(UserError, match=r"shrt is not among the methods.* 'short'"):
+        compare("chair", task, asked, answers, equal_length=("shrt",))
+    asked = items(2)
+    yes_no = {method: {0: [Response("Yes.")] * 4} for method in ("regular", "m")}
+    with pytest.raises(UserError, match="asks for no captions"):
+        compare("pope", pope(asked), asked, yes_no, equal_length=("m",))
 
 
 def test_one_image_gives_no_interval() -> None:

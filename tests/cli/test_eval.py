@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,36 @@ def test_the_table_fits_a_terminal_of_80_characters(model: None, tmp_path: Path)
     assert max(map(len, table)) <= 80
     assert any(line.rstrip().endswith("distinguishable") for line in table)
     assert any("m3id:varia" in line for line in table)
+
+
+def test_captions_are_held_against_shorter_ones(model: None, tmp_path: Path) -> None:
+    args = ["eval", "chair", "--dataset", "stickers", "--limit", "3", "--out", str(tmp_path / "o"),
+            "--methods", "vcd,m3id:gate=0.3", "--equal-length", "m3id:gate=0.3"]  # fmt: skip
+    result = CliRunner().invoke(app, args, catch_exceptions=False, env={"COLUMNS": "80"})
+    assert result.exit_code == 0
+    assert max(map(len, result.stdout.partition("report:")[0].splitlines())) <= 80
+    assert "Better, or only shorter? CHAIRi against captions cut short" in result.stdout
+    scores = json.loads((tmp_path / "o" / "scores.json").read_text())
+    assert scores["rows"][-1]["method"] == "regular cut to m3id:variant=paper,gate=0.3"
+    assert len(scores["lengths"]["rows"]) == len(scores["rows"]) - 1
+    assert "a control of that method alone" in (tmp_path / "o" / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "method", "message"),
+    [
+        ("chair", "ritual", r"ritual is not among the methods that are compared \(vcd\)"),
+        ("chair", "greedy", "greedy is not among"),
+        ("pope", "vcd", "asks for no captions"),
+    ],
+)
+def test_what_cannot_be_cut_is_refused_before_anything_is_asked(
+    benchmark: str, method: str, message: str
+) -> None:
+    args = ["eval", benchmark, "--dataset", "stickers", "--methods", "vcd"]
+    result = CliRunner().invoke(app, [*args, "--equal-length", method])
+    assert isinstance(result.exception, UserError)
+    assert re.search(message, str(result.exception))
 
 
 def test_limit_is_the_number_of_images(model: None, tmp_path: Path) -> None:

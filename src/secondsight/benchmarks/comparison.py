@@ -15,7 +15,7 @@ import numpy as np
 
 from secondsight.benchmarks.by_image import ByImage
 from secondsight.benchmarks.counts import Array, Counts
-from secondsight.benchmarks.length_control import LengthControl, control_lengths
+from secondsight.benchmarks.length_control import LengthControl, control_lengths, cut_to
 from secondsight.benchmarks.statistics import (
     CONFIDENCE,
     RESAMPLES,
@@ -32,6 +32,8 @@ from secondsight.benchmarks.task import Item, Metric, Response, Task
 from secondsight.benchmarks.yesno import NO, YES
 
 REGULAR = "regular"
+CUT_TO: Final = f"{REGULAR} cut to "
+"""How the control of a method's length is named, before the method's name."""
 MANY: Final = 1_000_000
 """Images beyond which their number is no advice."""
 
@@ -177,6 +179,7 @@ def compare(
     answers: Mapping[str, Mapping[int, Sequence[Response]]],
     controls: Sequence[str] = (),
     *,
+    equal_length: Sequence[str] = (),
     resamples: int = RESAMPLES,
     warnings: Sequence[str] = (),
 ) -> Comparison:
@@ -189,16 +192,31 @@ def compare(
         answers: For each method and seed the answers, in the items' order; all methods have the
             same seeds.
         controls: Those methods that are controls.
+        equal_length: Methods that get one more control each: regular decoding's captions, cut to
+            the number of words of the method's.
         resamples: Resamples of the bootstrap.
         warnings: Notes to hand on.
+
+    Raises:
+        UserError: A method of `equal_length` is not there, or writes no captions.
     """
-    counts = {
-        method: {seed: task.scorer.count(items, responses) for seed, responses in by_seed.items()}
-        for method, by_seed in answers.items()
-    }
+    counts = _counts(task, items, answers)
+    lengths = control_lengths(
+        task, items, answers, counts, controls, reference=REGULAR, resamples=resamples
+    )
     seeds = tuple(next(iter(answers.values())))
+    own = {method: f"{CUT_TO}{method}" for method in equal_length}
+    counts |= _counts(
+        task,
+        items,
+        {
+            name: cut_to(task, items, answers, counts, method, reference=REGULAR)
+            for method, name in own.items()
+        },
+    )
+    controls = (*controls, *own.values())
     table = _Table(task, items, counts, seeds)
-    pairs = _pairs(table, controls)
+    pairs = _pairs(table, controls, own)
     resampled = resample_images(
         lambda weights: table.quantities(weights, pairs), table.images, resamples=resamples
     )
@@ -223,11 +241,18 @@ def compare(
         seeds=seeds,
         resamples=resamples,
         rows=tuple(rows),
-        lengths=control_lengths(
-            task, items, answers, counts, controls, reference=REGULAR, resamples=resamples
-        ),
+        lengths=lengths,
         warnings=(*warnings, *notes),
     )
+
+
+def _counts(
+    task: Task, items: Sequence[Item], answers: Mapping[str, Mapping[int, Sequence[Response]]]
+) -> dict[str, dict[int, Counts]]:
+    return {
+        method: {seed: task.scorer.count(items, responses) for seed, responses in by_seed.items()}
+        for method, by_seed in answers.items()
+    }
 
 
 class _Table:
@@ -274,14 +299,18 @@ class _Table:
         return -difference if self.metrics[0].better == "less" else difference
 
 
-def _pairs(table: _Table, controls: Sequence[str]) -> list[tuple[str, str]]:
-    """Each method against regular and against the best control."""
-    compared = [m for m in table.methods if m != REGULAR and m not in controls]
-    present = [method for method in controls if method in table.methods]
-    against = [REGULAR] if REGULAR in table.methods else []
-    if present:
-        against.append(max(present, key=lambda method: table.better(table.primary(method))))
-    return [(method, other) for method in compared for other in against]
+def _pairs(table: _Table, controls: Sequence[str], own: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Each method against regular and against the best control: of all methods' and its own."""
+    found = []
+    for method in (m for m in table.methods if m != REGULAR and m not in controls):
+        if REGULAR in table.methods:
+            found.append((method, REGULAR))
+        others = set(own.values()) - {own.get(method)}
+        present = [one for one in controls if one in table.methods and one not in others]
+        if present:
+            best = max(present, key=lambda one: table.better(table.primary(one)))
+            found.append((method, best))
+    return found
 
 
 def _paired(

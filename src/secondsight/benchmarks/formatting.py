@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from secondsight.benchmarks.comparison import Comparison, Estimate, Paired, Row, Transitions
+from secondsight.benchmarks.comparison import CUT_TO, Comparison, Estimate, Paired, Row, Transitions
 from secondsight.benchmarks.length_control import Baseline, Figure, LengthControl, LengthRow
 from secondsight.benchmarks.task import Metric
 
@@ -171,6 +171,11 @@ def reading(comparison: Comparison) -> list[str]:
         notes.append(
             "Read what is said falsely beside what is said at all, and at what length: a method "
             "that says less is not one that errs less."
+        )
+    if any(row.method.startswith(CUT_TO) for row in comparison.rows):
+        notes.append(
+            f"{CUT_TO.capitalize()}a method: regular decoding's captions, each cut to the number "
+            "of words of that method's; a control of that method alone."
         )
     if any(row.transitions is not None for row in comparison.rows):
         notes.append(

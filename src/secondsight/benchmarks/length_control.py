@@ -21,6 +21,7 @@ from secondsight.benchmarks.counts import Array, Counts, ratio
 from secondsight.benchmarks.lengths import adjusted_differences, frontier_errors, on_frontier
 from secondsight.benchmarks.statistics import bootstrap_p, holm, resample_images, settled
 from secondsight.benchmarks.task import CaptionCounts, Item, Response, Scorer, Task
+from secondsight.errors import UserError, nearest
 from secondsight.objects.mentions import first_sentences, sentence_count, word_count
 
 Run: TypeAlias = tuple[str, str]
@@ -191,10 +192,49 @@ def caption_places(scorer: Scorer, counts: Counts) -> list[int]:
     return [] if names is None else [int(n) for n in np.flatnonzero(counts.columns[names.captions])]
 
 
-def cut_to_length(scorer: Scorer, response: Response, words: float) -> Response:
-    """A caption cut to a number of words; the whole caption where it has no more."""
-    # Finished, so that what the cut has left of a sentence counts.
-    return Response(scorer.cut(scorer.judged_text(response), int(words)), "stop")
+def cut_to(
+    task: Task,
+    items: Sequence[Item],
+    answers: Mapping[str, Mapping[int, Sequence[Response]]],
+    counts: Mapping[str, Mapping[int, Counts]],
+    method: str,
+    *,
+    reference: str,
+) -> dict[int, list[Response]]:
+    """The reference's captions, each cut to the number of words of a method's.
+
+    Args:
+        task: What was asked, and how answers are judged.
+        items: Those of its items that were answered.
+        answers: For each method and seed the answers, in the items' order.
+        counts: What the task's scorer made of them.
+        method: The method.
+        reference: Whose captions are cut; what is no caption stays as it is.
+
+    Raises:
+        UserError: The method or the reference is not there, or writes no captions.
+    """
+    scorer, names = task.scorer, task.scorer.caption_counts
+    for one in (method, reference):
+        if one not in answers:
+            raise UserError(
+                f"{one} is not among the methods, so nothing is cut to equal length."
+                f"{nearest(one, answers)}"
+            )
+    captions = set(caption_places(scorer, next(iter(counts[method].values()))))
+    if names is None or not captions:
+        raise UserError(f"{task.dataset} asks for no captions that could be cut to equal length.")
+    words = {seed: found.columns[names.words] for seed, found in counts[method].items()}
+    return {
+        # Finished, so that what the cut has left of a sentence counts.
+        seed: [
+            Response(scorer.cut(scorer.judged_text(response), int(words[seed][number])), "stop")
+            if number in captions
+            else response
+            for number, response in enumerate(responses)
+        ]
+        for seed, responses in answers[reference].items()
+    }
 
 
 def _cuts(scorer: Scorer, texts: Sequence[str]) -> Mapping[str, Callable[[str], str]]:

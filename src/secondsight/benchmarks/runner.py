@@ -117,6 +117,7 @@ def evaluate(
     model: Model | Callable[[], Model] | Distributed | str | Path | None = None,
     methods: Sequence[str] = METHODS,
     controls: bool = True,
+    equal_length: Sequence[str] = (),
     preset: str | Preset = "llava-official",
     seeds: Sequence[int] = (0,),
     limit: int | None = None,
@@ -145,6 +146,8 @@ def evaluate(
             local folder or hub id, or None for the bundled model; or workers that each load one.
         methods: Decoding methods; regular decoding is always among them.
         controls: Add every control method, so that a gain can be told from sharpening.
+        equal_length: Those of the methods that get one more control each: regular decoding's
+            captions, cut image by image to the number of words of the method's.
         preset: The protocol (``ritual-2024``, ...): prompt, question suffix, POPE parser.
         seeds: Each method answers everything once per seed.
         limit: Ask about the first so many images, with all their questions; by default about all,
@@ -188,6 +191,7 @@ def evaluate(
     problems = Problems(lenient=lenient)
     task = made.load(problems)
     settings["max_new_tokens"] = task.max_new_tokens if max_new_tokens is None else max_new_tokens
+    shortened = _shortened(equal_length, chosen, task)
     items = _items(made.name, task, limit, problems)
     suffix = asked.question("", made.name)
     asking = Asking(asked.name, suffix, chosen, settings, batch_size)
@@ -213,6 +217,7 @@ def evaluate(
             answered,
             run.responses(chosen, plan.seeds, answered),
             [spec for spec, method in chosen.items() if method.control],
+            equal_length=shortened,
             resamples=resamples,
             warnings=(*problems.settle(), *unanswered(task, answered)),
         )
@@ -227,6 +232,24 @@ def _methods(specs: Sequence[str], controls: bool) -> dict[str, decoding.Method]
         made += [decoding.create(name) for name in decoding.controls()]
     made.sort(key=lambda method: method.control)
     return {method.spec: method for method in made}
+
+
+def _shortened(
+    specs: Sequence[str], chosen: Mapping[str, decoding.Method], task: Task
+) -> list[str]:
+    """Canonical names of the methods that are held against captions of their length."""
+    found = list(dict.fromkeys(decoding.create(spec).spec for spec in specs))
+    for spec in found:
+        if spec not in chosen or chosen[spec].control or spec == REGULAR:
+            compared = ", ".join(
+                name for name, one in chosen.items() if not one.control and name != REGULAR
+            )
+            raise UserError(
+                f"--equal-length: {spec} is not among the methods that are compared ({compared})"
+            )
+    if found and task.scorer.caption_counts is None:
+        raise UserError(f"--equal-length: {task.dataset} asks for no captions that could be cut")
+    return found
 
 
 def _identity(method: decoding.Method) -> dict[str, Any]:

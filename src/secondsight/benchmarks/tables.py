@@ -11,7 +11,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from secondsight.benchmarks.comparison import Comparison
-from secondsight.benchmarks.formatting import estimate_text, paired_text
+from secondsight.benchmarks.formatting import (
+    distance_text,
+    estimate_text,
+    figure_text,
+    paired_text,
+)
+from secondsight.benchmarks.length_control import LengthControl
 
 # Columns that together fit a narrow terminal; the verdict's longest word sets its own.
 _NARROW, _WIDTHS = 110, (10, 8, 8, 8, 9, 10)
@@ -123,6 +129,36 @@ def comparison_table(comparison: Comparison, title: str, width: int = 80) -> Tab
             _stacked(paired_text(comparison.primary, row.versus_best_control, named=True)),
             row.verdict or "",
         )
+    return table
+
+
+def length_table(comparison: Comparison, lengths: LengthControl) -> Table:
+    """Captions held against shorter ones, for the terminal."""
+    errors = comparison.metric(lengths.errors)
+    table = Table(
+        "method",
+        "words",
+        f"{errors.label} at equal recall",
+        f"against {lengths.reference} at its length",
+        "made up at equal length",
+        title=f"Better, or only shorter? {errors.label} against captions cut short",
+        caption="95% intervals over images; p by Holm; below zero is better",
+        box=HORIZONTALS,
+        padding=0,
+        pad_edge=False,
+        show_lines=True,
+    )
+    for row in lengths.rows:
+        own = row.method == lengths.reference
+        table.add_row(
+            f"{row.method}\n(control)" if row.control else row.method,
+            f"{row.words:.1f}",
+            _stacked(distance_text(row, errors)),
+            "" if own else _stacked(figure_text(row.equal_length, errors.factor)),
+            "" if own else _stacked(figure_text(row.residual, digits=2)),
+        )
+    for column in table.columns:
+        column.overflow = "fold"
     return table
 
 

@@ -39,6 +39,14 @@ def evaluate(
         bool,
         typer.Option(help="Add the controls, so that a gain can be told from sharpening."),
     ] = True,
+    equal_length: Annotated[
+        str,
+        typer.Option(
+            help="Methods that get one more control each, for captions: regular decoding's, cut "
+            "to the length of the method's.",
+            metavar="METHODS",
+        ),
+    ] = "",
     seeds: Annotated[str, typer.Option(help="Seeds by comma, such as 0,1,2,3,4.")] = "0",
     limit: Annotated[
         int | None,
@@ -95,7 +103,7 @@ def evaluate(
     from secondsight.benchmarks.distributed import Distributed
     from secondsight.benchmarks.registry import create
     from secondsight.benchmarks.runner import evaluate as run
-    from secondsight.benchmarks.tables import comparison_table
+    from secondsight.benchmarks.tables import comparison_table, length_table
     from secondsight.cli.plugins import load_plugins
     from secondsight.cli.workers import carried_by, load_in_worker
     from secondsight.methods import split as split_methods
@@ -116,6 +124,7 @@ def evaluate(
         model=model,
         methods=split_methods(methods),
         controls=controls,
+        equal_length=split_methods(equal_length) if equal_length else (),
         preset=loading.preset,
         seeds=_seeds(seeds),
         limit=limit,
@@ -135,6 +144,8 @@ def evaluate(
         return
     console = stdout()
     console.print(comparison_table(result.comparison, made.heading, console.width))
+    if result.comparison.lengths is not None:
+        console.print(length_table(result.comparison, result.comparison.lengths))
     console.print(f"report: {result.folder / 'report.html'}", markup=False, highlight=False)
 
 

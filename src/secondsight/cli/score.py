@@ -78,7 +78,7 @@ def score(
 def _show_runs(scored: Scored, as_json: bool) -> None:
     """The scores of several methods and seeds, compared where the methods have seeds in common."""
     from secondsight.benchmarks.comparing import comparison_of
-    from secondsight.benchmarks.tables import comparison_table, runs_table
+    from secondsight.benchmarks.tables import comparison_table, length_table, runs_table
     from secondsight.extras import require
 
     require("eval", "A comparison of methods", "scipy", "statsmodels")
@@ -94,6 +94,8 @@ def _show_runs(scored: Scored, as_json: bool) -> None:
     if compared is not None:
         heading = scored.benchmark.heading
         console.print(comparison_table(compared, heading, console.width), highlight=False)
+        if compared.lengths is not None:
+            console.print(length_table(compared, compared.lengths), highlight=False)
 
 
 def _warn(console: Console, warnings: Iterable[str]) -> None:
