@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from secondsight.bulk.answering import Work
 from secondsight.bulk.deaths import KILLED, WorkerError
 from secondsight.bulk.merge import ANSWERS
 from secondsight.bulk.run import Caption, Summary, run
+from secondsight.bulk.sources import Source
 from secondsight.bulk.workers import Died, Event, Workers
 from support import process
 from support.rote import Rote
@@ -101,6 +103,36 @@ def test_workers_that_are_killed_are_replaced(plan: Make) -> None:
     run(whole)
     summary = run(made)
     assert summary.deaths >= 1
+    assert (made.folder / ANSWERS).read_bytes() == (whole.folder / ANSWERS).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_worker_is_killed_at_twenty_moments(plan: Make, images: Path, tmp_path: Path) -> None:
+    """While it answers or while it starts, whichever it is at."""
+    source = tmp_path / "list.jsonl"
+    rows = [{"id": str(n), "image": f"images/p{n % 3 + 1:02d}.png"} for n in range(1200)]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = {"source": Source(str(source), "What is it?"), "shard_size": 8}
+    whole, made = plan("whole", **asked), plan(starter=Rote(pause=0.02), workers=2, **asked)
+    run(whole)
+    chance, over, killed = random.Random(20), threading.Event(), []
+
+    def kill() -> None:
+        while len(killed) < 20 and not over.wait(chance.uniform(0.2, 1.0)):
+            workers = psutil.Process().children()
+            if workers:
+                killed.append(chance.choice(workers))
+                killed[-1].kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        summary = run(made)
+    finally:
+        over.set()
+        killer.join()
+    assert len(killed) == 20
+    assert 1 <= summary.deaths <= 20
     assert (made.folder / ANSWERS).read_bytes() == (whole.folder / ANSWERS).read_bytes()
 
 

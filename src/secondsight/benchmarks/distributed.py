@@ -23,16 +23,11 @@ from secondsight.bulk.answering import Records, device_of
 from secondsight.bulk.deaths import WorkerError
 from secondsight.bulk.memory import bytes_of
 from secondsight.bulk.rows import Row
-from secondsight.bulk.run import Carry
+from secondsight.bulk.run import ROUNDING, Carry
 from secondsight.bulk.workers import Died, Done, Event, Started, Workers
 from secondsight.errors import UserError
 from secondsight.inference.model import Model
 from secondsight.methods import create as method_of
-
-ROUNDING = (
-    "Workers compute on {}, which may round differently: where two tokens are nearly as likely, "
-    "answers may too."
-)
 
 
 @dataclass(frozen=True)

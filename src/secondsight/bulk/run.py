@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,16 @@ from secondsight.fetching import FetchPolicy
 from secondsight.settings import Settings, settings_from
 
 FORMATS: Final = ("jsonl", "parquet")
+ROUNDING: Final = (
+    "Workers compute on {}, which may round differently: where two tokens are nearly as likely, "
+    "answers may too."
+)
+"""What there is to say where devices of several kinds are at work."""
+
 _LOCK_WAIT_S: Final = 120.0
+_NAME: Final = re.compile(r"""(?<!\w)(['"]).*?\1(?!\w)""")
+_NUMBER: Final = re.compile(r"\d[\d,.]*(?<=\d)")
+_LONGEST: Final = 160
 
 Carry = Callable[[Work, Callable[[], Answering], int, int | None], Any]
 """Makes what has shards answered: `Workers`, or Ray's actors."""
@@ -84,7 +94,7 @@ class Summary:
         rows: Rows of the whole run.
         done: Rows with an answer or an error, those from before included.
         before: Those of them that were there when it began.
-        reasons: Why rows failed, with how many; of this run's rows alone.
+        reasons: Why rows failed, by kind, with how many; of this run's rows alone.
         by_worker: Rows by worker, of this run's rows alone.
         deaths: Workers that ended before their time.
         devices: What the answers were computed on, those from before included.
@@ -229,7 +239,7 @@ def _answer(
             elif isinstance(event, Done):
                 summary.done += event.rows
                 summary.by_worker[event.worker] += event.rows
-                summary.reasons.update(event.failed)
+                summary.reasons.update(map(kind, event.failed))
             elif isinstance(event, Died):
                 summary.deaths += 1
             if watch is not None:
@@ -247,6 +257,11 @@ def _join(plan: Caption, manifest: Manifest, summary: Summary, watch: Watch | No
             summary.before -= min(summary.before, manifest.size(number))
         _answer(plan, manifest, broken, summary, watch)
         summary.files = merge(plan.folder, manifest, plan.formats)
+
+
+def kind(failure: str) -> str:
+    """What kind of failure an error tells of: the text without names and numbers."""
+    return _NUMBER.sub("…", _NAME.sub("…", failure))[:_LONGEST]
 
 
 def _part(plan: Caption, manifest: Manifest) -> tuple[int, int, int]:

@@ -14,7 +14,7 @@ from secondsight.cli import options
 from secondsight.cli.interrupts import EXIT_CODE
 from secondsight.cli.loading import Loading, loads_a_model
 from secondsight.cli.output import say
-from secondsight.cli.progress import progress
+from secondsight.cli.running import KINDS, Shown
 from secondsight.errors import UserError
 from secondsight.settings import Settings, as_stops
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _ROWS: Final = "Rows"
 _RUN: Final = options.RUN
-_SHOWN: Final = 5
 
 
 @loads_a_model()
@@ -177,7 +176,7 @@ def caption(
         carry=carried_by(ray, num_gpus),
         memory_gb=worker_memory,
     )
-    shown = _Shown()
+    shown = Shown()
     try:
         summary = run(plan, shown)
     except KeyboardInterrupt:
@@ -192,39 +191,6 @@ def caption(
         _say(summary, out)
     if summary.failed:
         raise typer.Exit(1)
-
-
-class _Shown:
-    """Progress on standard error."""
-
-    def __init__(self) -> None:
-        self._advance: Any = None
-        self._bar: Any = None
-        self._warned = False
-
-    def __call__(self, event: Any, summary: Summary) -> None:
-        from secondsight.bulk.workers import Died, Done, Started
-
-        if isinstance(event, Started):
-            if len(summary.devices) > 1 and not self._warned:
-                self._warned = True
-                say(
-                    f"Warning: workers compute on {' and '.join(summary.devices)}, which may round "
-                    "differently: where two tokens are nearly as likely, answers may too."
-                )
-            if self._bar is None:
-                self._bar = progress(summary.rows, summary.before)
-                self._advance = self._bar.__enter__()
-        elif isinstance(event, Done):
-            self._advance(event.rows)
-        elif isinstance(event, Died):
-            say(f"A worker ended ({event.why}) over shard {event.shard}; another goes on.")
-
-    def close(self) -> None:
-        """Take the progress away."""
-        if self._bar is not None:
-            bar, self._bar = self._bar, None
-            bar.__exit__(None, None, None)
 
 
 def _part(text: str | None) -> tuple[int, int] | None:
@@ -261,10 +227,10 @@ def _say(summary: Summary, out: Path) -> None:
     if len(summary.by_worker) > 1:
         each = ", ".join(f"{number}: {rows}" for number, rows in sorted(summary.by_worker.items()))
         say(f"  by worker {each}")
-    for reason, count in summary.reasons.most_common(_SHOWN):
+    for reason, count in summary.reasons.most_common(KINDS):
         say(f"  {count} failed: {reason}")
-    if len(summary.reasons) > _SHOWN:
-        say(f"  and {len(summary.reasons) - _SHOWN} other reasons")
+    if len(summary.reasons) > KINDS:
+        say(f"  and {len(summary.reasons) - KINDS} other reasons")
     for path in summary.files:
         say(f"Answers: {path}")
     if not summary.files:

@@ -37,7 +37,11 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress(
-    total: int, done: int, *, clock: Callable[[], float] = time.monotonic
+    total: int,
+    done: int,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    note: Callable[[], str] = str,
 ) -> Iterator[Advance]:
     """Show on standard error how many of so many answers there are.
 
@@ -45,13 +49,14 @@ def progress(
         total: How many there will be.
         done: How many there are from before.
         clock: Seconds, from anywhere.
+        note: What else is to be said at this moment.
 
     Yields:
         What is to be called with each more.
     """
     console = stderr()
     if not console.is_terminal:
-        yield _Lines(total, done, clock)
+        yield _Lines(total, done, clock, note)
         return
     columns = (
         TextColumn("answers"),
@@ -61,17 +66,21 @@ def progress(
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=total, completed=done)
-        yield lambda more: bar.advance(task, more)
+        task = bar.add_task("", total=total, completed=done, note=note())
+        yield lambda more: bar.update(task, advance=more, note=note())
 
 
 class _Lines:
     """Says a line when one is due."""
 
-    def __init__(self, total: int, done: int, clock: Callable[[], float]) -> None:
-        self.total, self.before, self.done, self.clock = total, done, done, clock
+    def __init__(
+        self, total: int, done: int, clock: Callable[[], float], note: Callable[[], str]
+    ) -> None:
+        self.total, self.before, self.done = total, done, done
+        self.clock, self.note = clock, note
         self.start = self.said = clock()
 
     def __call__(self, more: int) -> None:
@@ -80,9 +89,13 @@ class _Lines:
         if now - self.said < EVERY_S or self.done >= self.total:
             return
         self.said = now
-        rate = (self.done - self.before) / (now - self.start)
-        left = (self.total - self.done) / rate if rate else 0.0
-        say(f"{self.done} of {self.total} done, {rate:.2g} a second, about {_duration(left)} left")
+        text = f"{self.done} of {self.total} done"
+        if self.done > self.before:
+            rate = (self.done - self.before) / (now - self.start)
+            left = _duration((self.total - self.done) / rate)
+            text += f", {rate:.2g} a second, about {left} left"
+        note = self.note()
+        say(f"{text}; {note}" if note else text)
 
 
 def _duration(seconds: float) -> str:
