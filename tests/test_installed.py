@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from support import process
 
+BUNDLED = Path(__file__).parents[1] / "src" / "secondsight" / "checkpoints" / "bundled"
 CLI = [sys.executable, "-m", "secondsight"]
 
 
@@ -72,3 +75,42 @@ def test_libraries_that_do_not_import_are_one_line(tmp_path: Path) -> None:
     assert "secondsight doctor" in text
     report = json.loads(process.run([*CLI, "doctor", "--json"], env=env).stdout)
     assert any("huggingface-hub>=1.0" in problem for problem in report["problems"])
+
+
+@pytest.fixture
+def clash(tmp_path: Path) -> dict[str, str]:
+    """A sentencepiece of a newer protobuf, and a package that wants an older one."""
+    package = tmp_path / "sentencepiece"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "sentencepiece_model_pb2.py").write_text(
+        "from google.protobuf.runtime_version import Domain, ValidateProtobufRuntimeVersion\n"
+        "ValidateProtobufRuntimeVersion(Domain.PUBLIC, 99, 1, 2, '', 'sentencepiece_model.proto')\n"
+    )
+    for name, asked in (("greedy", "protobuf (<99,>=3)"), ("modest", "protobuf>=3")):
+        metadata = tmp_path / f"{name}-1.5.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.5\nRequires-Dist: {asked}\n"
+        )
+    return {"PYTHONPATH": ":".join([str(tmp_path), *sys.path])}
+
+
+def test_a_protobuf_that_is_held_back_is_named(clash, tmp_path: Path) -> None:
+    """The bundled model does not need it; a folder with a tokenizer.model alone does."""
+    done = process.run([*CLI, "doctor", "--json"], env=clash)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["bundled_model"]["loads"] is True
+    [problem] = report["problems"]
+    assert problem.startswith(f"protobuf {report['versions']['protobuf']} is installed, and ")
+    assert "99.1.2 or newer to read a tokenizer.model (greedy 1.5 wants protobuf<99,>=3)" in problem
+    assert 'pip install "sentencepiece<' in problem
+
+    folder = shutil.copytree(BUNDLED, tmp_path / "pieces")
+    (folder / "tokenizer.json").unlink()
+    image = tmp_path / "image.png"
+    Image.new("RGB", (8, 8)).save(image)
+    done = process.run([*CLI, "describe", image, "-m", folder], env=clash)
+    assert done.returncode == 2
+    assert problem in " ".join(done.stderr.split())

@@ -280,3 +280,15 @@ def test_the_class_by_itself(
 def test_what_cannot_be_is_said(harness: Harness, tmp_path: Path) -> None:
     said = harness.run(tmp_path, "stickers_is_there", "pretrained=bundled,methd=ritual")
     assert "There is no argument 'methd'. Did you mean 'method'?" in said
+
+
+def test_the_doctor_names_what_clashes(python: Path) -> None:
+    """lmms-eval's wandb holds protobuf back, which the newest sentencepiece does not stand."""
+    done = process.run([python, "-m", "secondsight", "doctor", "--json"], env={"PYTHONPATH": ""})
+    report = json.loads(done.stdout)
+    assert report["bundled_model"]["loads"] is True
+    versions = report["versions"]
+    if versions["protobuf"].startswith("6.") and versions["sentencepiece"] == "0.2.3":
+        assert any("(wandb 0.25.0 wants protobuf" in problem for problem in report["problems"])
+    else:
+        assert report["problems"] == []

@@ -33,6 +33,7 @@ from secondsight.decoding.transformers5 import remember_tokenizer
 from secondsight.errors import CheckpointError, UnsupportedError
 from secondsight.inference.encoder import Encoder
 from secondsight.inference.model import Model
+from secondsight.installed import tokenizer_clash
 from secondsight.presets import Preset, preset
 from secondsight.request import Request
 from secondsight.sample import Sample
@@ -279,9 +280,10 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer = LlamaTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
+        clash = None if (folder / "tokenizer.json").is_file() else tokenizer_clash()
         raise CheckpointError(
             f"{str(folder)!r} has no tokenizer that can be read (tokenizer.model or "
-            f"tokenizer.json): {in_a_line(error)}"
+            f"tokenizer.json): {clash or in_a_line(error)}"
         ) from error
     return tokenizer
 

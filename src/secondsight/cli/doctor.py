@@ -17,7 +17,7 @@ from rich.table import Table
 from secondsight.cli.options import AsJson
 from secondsight.cli.output import quiet, stderr, stdout
 from secondsight.errors import UserError, shown
-from secondsight.installed import problems
+from secondsight.installed import problems, tokenizer_clash
 
 PACKAGES: Final = (
     "secondsight",
@@ -28,6 +28,7 @@ PACKAGES: Final = (
     "safetensors",
     "tokenizers",
     "sentencepiece",
+    "protobuf",
     "pillow",
     "numpy",
 )
@@ -90,7 +91,7 @@ def _problems() -> list[str]:
             import_module(package)
         except Exception as error:  # whatever a broken installation raises
             found.append(f"{package} cannot be imported: {shown(error, 300)}")
-    return found
+    return [*found, *filter(None, [tokenizer_clash()])]
 
 
 def _devices() -> list[dict[str, Any]]:
