@@ -14,24 +14,21 @@ import pytest
 from support import process
 
 RUN = """
-import sys, time
-sys.path.insert(0, {tests!r})
+from functools import partial
 from support.fake_model import FakeModel
+from secondsight.benchmarks.distributed import Distributed
 from secondsight.benchmarks.runner import evaluate
 
-class Slow(FakeModel):
-    def outcomes(self, *args, **settings):
-        time.sleep(0.02)
-        return super().outcomes(*args, **settings)
-
-evaluate("pope:dataset=stickers", model=Slow(), limit=8, seeds=[0, 1],
+slow = partial(FakeModel, pause=0.02)
+evaluate("pope:dataset=stickers", model={model}, limit=8, seeds=[0, 1],
          out={out!r}, batch_size=1, resamples=99, progress=False)
 """
 
 
-def start(out: Path) -> subprocess.Popen[str]:
-    code = RUN.format(tests=str(Path(__file__).parents[1]), out=str(out))
-    return process.start([sys.executable, "-c", code], stdout=None, stderr=None)
+def start(out: Path, model: str) -> subprocess.Popen[str]:
+    code = RUN.format(model=model, out=str(out))
+    path = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    return process.start([sys.executable, "-c", code], stdout=None, stderr=None, env=path)
 
 
 def sorted_lines(out: Path) -> list[bytes]:
@@ -40,12 +37,13 @@ def sorted_lines(out: Path) -> list[bytes]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_kill_nine_again_and_again_changes_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["slow()", "Distributed(slow, 2)"], ids=["alone", "workers"])
+def test_kill_nine_again_and_again_changes_nothing(tmp_path: Path, model: str) -> None:
     whole, torn = tmp_path / "whole", tmp_path / "torn"
-    assert start(whole).wait() == 0
+    assert start(whole, "slow()").wait() == 0
     total = len(sorted_lines(whole))
     for share in (0.05, 0.3, 0.31, 0.8):
-        child = start(torn)
+        child = start(torn, model)
         answers = torn / "answers.jsonl"
         while child.poll() is None:
             if answers.exists() and answers.read_bytes().count(b"\n") >= share * total:
@@ -56,6 +54,6 @@ def test_kill_nine_again_and_again_changes_nothing(tmp_path: Path) -> None:
     # As if the kill had also torn the last line.
     content = answers.read_bytes()
     answers.write_bytes(content[:-7])
-    assert start(torn).wait() == 0
+    assert start(torn, model).wait() == 0
     assert sorted_lines(torn) == sorted_lines(whole)
     assert (torn / "scores.json").read_bytes() == (whole / "scores.json").read_bytes()

@@ -110,7 +110,7 @@ def test_workers_that_are_killed_are_replaced(plan: Make) -> None:
 def test_a_worker_is_killed_at_twenty_moments(plan: Make, images: Path, tmp_path: Path) -> None:
     """While it answers or while it starts, whichever it is at."""
     source = tmp_path / "list.jsonl"
-    rows = [{"id": str(n), "image": f"images/p{n % 3 + 1:02d}.png"} for n in range(1200)]
+    rows = [{"id": str(n), "image": f"images/p{n % 2 + 1:02d}.png"} for n in range(1200)]
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     asked = {"source": Source(str(source), "What is it?"), "shard_size": 8}
     whole, made = plan("whole", **asked), plan(starter=Rote(pause=0.02), workers=2, **asked)

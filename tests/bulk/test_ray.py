@@ -53,15 +53,15 @@ def test_the_same_bytes(plan: Make) -> None:
 
 @pytest.mark.slow
 def test_images_that_end_their_actor(plan: Make, images: Path) -> None:
-    for name in ("p05.png", "p07.png"):
-        (images / name).write_bytes(b"crash")
-    made, alone = plan(workers=2, carry=on_ray(), shard_size=6), plan("alone", shard_size=6)
+    """By a crash, by an exception and by the memory that they take."""
+    does = {"p05.png": b"crash", "p07.png": b"break", "p16.png": b"eat"}
+    for name, order in does.items():
+        (images / name).write_bytes(order)
+    settings = {"shard_size": 6, "memory_gb": 0.8}
+    made, alone = plan(workers=2, carry=on_ray(), **settings), plan("alone", **settings)
     run(made)
     run(alone)
-    assert [one["id"] for one in lines(made) if one.get("error") == KILLED] == [
-        "p05.png",
-        "p07.png",
-    ]
+    assert [one["id"] for one in lines(made) if one.get("error") == KILLED] == list(does)
     assert (made.folder / ANSWERS).read_bytes() == (alone.folder / ANSWERS).read_bytes()
 
 

@@ -110,7 +110,7 @@ class RayWorkers:
 
     def run(self, shards: Iterable[int]) -> Iterator[Event]:
         """See `Workers.run`."""
-        left, errors = _Left(shards), self._ray.exceptions
+        left = _Left(shards)
         tasks: dict[Any, _Start | _Task] = {}
         count = min(self._count, len(shards)) if isinstance(shards, Sized) else self._count
         for number in range(count):
@@ -120,29 +120,16 @@ class RayWorkers:
         while tasks and (left.any or any(isinstance(one, _Task) for one in tasks.values())):
             (ready, *_), _ = self._ray.wait(list(tasks), num_returns=1)
             task = tasks.pop(ready)
-            try:
-                said = self._ray.get(ready)
-            except (errors.RayActorError, errors.OutOfMemoryError):
-                why = _GONE
-            except errors.RayTaskError as error:
-                if isinstance(task, _Start) or isinstance(error.cause, UserError):
-                    cause = error.cause if isinstance(error.cause, UserError) else error
-                    raise WorkerError(f"A worker cannot go on: {cause}") from None
-                why = f"{type(error.cause).__name__}: {error.cause}"
-                self._ray.kill(self._actors[task.worker])  # over a row it is that row's
-            else:
-                why = ""
-            if why:
+            said = self._said(ready, task)
+            if isinstance(said, str):  # why the actor ended
                 if isinstance(task, _Task):
-                    yield Died(task.worker, task.shard, why)
+                    yield Died(task.worker, task.shard, said)
                     self._given_up += task.died()
                     if self._given_up >= HOPELESS and not self._answered:
-                        raise hopeless(self._given_up, why)
+                        raise hopeless(self._given_up, said)
                     left.again.append(task)
                 self._replace(tasks, task)
-                self._occupy(tasks, idle, left)
-                continue
-            if isinstance(task, _Start):
+            elif isinstance(task, _Start):
                 yield Started(task.worker, said["identity"], said["device"])
                 idle.append(task.worker)
             elif isinstance(said, list):  # a row, answered by itself
@@ -155,6 +142,20 @@ class RayWorkers:
                 yield event
                 idle.append(task.worker)
             self._occupy(tasks, idle, left)
+
+    def _said(self, ready: Any, task: _Start | _Task) -> Any:
+        """What an actor answers to a task; where it ended, why, as text."""
+        errors = self._ray.exceptions
+        try:
+            return self._ray.get(ready)
+        except (errors.RayActorError, errors.OutOfMemoryError):
+            return _GONE
+        except errors.RayTaskError as error:
+            if isinstance(task, _Start) or isinstance(error.cause, UserError):
+                cause = error.cause if isinstance(error.cause, UserError) else error
+                raise WorkerError(f"A worker cannot go on: {cause}") from None
+            self._ray.kill(self._actors[task.worker])  # over a row it is that row's
+            return f"{type(error.cause).__name__}: {error.cause}"
 
     def _occupy(self, tasks: dict[Any, _Start | _Task], idle: list[int], left: _Left) -> None:
         while idle and (task := left.take()) is not None:
