@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 
 import pytest
 import yaml
 
+from secondsight import extras
 from support.markdown import ROOT, blocks
 
 
@@ -37,6 +39,49 @@ def test_the_workflow_covers_what_the_package_promises() -> None:
     assert least is not None
     pythons = [step.get("with", {}).get("python-version") for step in jobs["oldest"]["steps"]]
     assert least[1] in pythons
+
+
+def test_the_workflow_installs_what_users_do() -> None:
+    """Each extra alone, the sdist too, and the newest transformers that is admitted."""
+    jobs = load(".github/workflows/tests.yml")["jobs"]
+    matrix = jobs["package"]["strategy"]["matrix"]
+    assert set(matrix["extra"]) == {"", "all", *extras.EXTRAS}
+    assert {"*.whl", "*.tar.gz"} == {*matrix["file"], *(one["file"] for one in matrix["include"])}
+    runs = {
+        name: " ".join(one.get("run", "") for one in job["steps"]) for name, job in jobs.items()
+    }
+    assert "pipx run --spec dist/*.whl secondsight --version" in runs["programs"]
+    assert "--from dist/*.whl secondsight --help" in runs["programs"]
+    admitted = re.search(r'"transformers>=[\d.]+,(<\d+)"', (ROOT / "pyproject.toml").read_text())
+    assert admitted is not None
+    assert f'"transformers{admitted[1]}"' in runs["newest"]
+
+
+def test_only_what_publishes_may_prove_who_it_is() -> None:
+    workflow = load(".github/workflows/release.yml")
+    assert workflow["permissions"] == {"contents": "read"}
+    jobs = workflow["jobs"]
+    assert [name for name, job in jobs.items() if "permissions" in job] == ["publish", "release"]
+    assert jobs["publish"]["permissions"] == {"id-token": "write"}
+    assert [jobs[name]["needs"] for name in ("publish", "release")] == ["build", "publish"]
+    made = " ".join(step.get("run", "") for step in jobs["build"]["steps"])
+    for command in ("python -m build", "twine check", "pip-audit", "cyclonedx-py"):
+        assert command in made
+
+
+def test_a_release_says_what_changed() -> None:
+    spec = importlib.util.spec_from_file_location("notes", ROOT / "tools" / "release_notes.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = (
+        "# Changelog\n\n## Unreleased\n\n- New.\n\n## 0.2.0 (2026-12-01)\n\n### Added\n\n- One.\n"
+    )
+    assert module.notes(text, "0.2.0") == "### Added\n\n- One."
+    assert module.notes(text + "\n## [v0.1.0]\n", "0.1.0") is None
+    assert module.notes(text, "0.2") is None
+    assert module.notes((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), "Unreleased")
 
 
 def test_the_bug_form_asks_for_the_doctor() -> None:
