@@ -10,10 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+import secondsight
 from secondsight import Model, QuestionError
 from secondsight.answers_file import AnswersFile
+from support import process
 
 SHORT = ("--max-new-tokens", 6, "--method", "ritual")
 
@@ -456,3 +460,31 @@ def test_several_images_and_none(
     before = out.read_bytes()
     assert "3 of 3 answered (3 from before)" in run(*ask).err
     assert out.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_two_hundred_images_in_batches_of_sixteen_take_little_memory(tmp_path: Path) -> None:
+    """Import and weights take most of it: nothing may grow with the list."""
+    pytest.importorskip("resource", reason="Windows counts memory in another way")
+    generator = np.random.default_rng(0)
+    base = np.asarray(Image.open(secondsight.demo_image()).convert("RGB").resize((640, 480)))
+    listed = tmp_path / "list.jsonl"
+    lines = []
+    for number in range(200):
+        moved = np.roll(base, tuple(generator.integers(480, size=2)), axis=(0, 1))
+        Image.fromarray(moved).save(tmp_path / f"{number}.jpg")
+        lines.append(json.dumps({"image": f"{number}.jpg"}) + "\n")
+    listed.write_text("".join(lines))
+    code = (
+        "import resource, sys\nfrom secondsight.cli import main\n"
+        "try:\n    main()\nfinally:\n"
+        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    out = tmp_path / "out.jsonl"
+    done = process.run(
+        [sys.executable, "-c", code, "describe", "--list", listed, "--out", out, "--batch-size", 16]
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(read(out)) == 200
+    kilobytes = 1024 if sys.platform == "darwin" else 1
+    assert int(done.stdout) / kilobytes < 1.2e9 / 1024

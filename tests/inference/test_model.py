@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -521,3 +523,31 @@ def test_an_empty_list_is_not_taken_for_no_image(model: secondsight.Model) -> No
     assert "pixel_values" not in model.encode(None, QUESTION)
     with pytest.raises(ImageError, match="empty list"):
         model.encode([], QUESTION)
+
+
+def test_what_was_answered_is_let_go_of_at_once(
+    model: secondsight.Model, make_image: MakeImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at some collection of garbage to come: an image's pixels are large."""
+    kept: list[list[weakref.ref[torch.Tensor]]] = []
+    prepare = model.prepare
+
+    def watched(request: Any) -> Any:
+        prepared = prepare(request)
+        kept.append([weakref.ref(one["pixel_values"]) for one in prepared.inputs])
+        return prepared
+
+    monkeypatch.setattr(model, "prepare", watched)
+    requests = [
+        secondsight.Request(Sample(make_image(number), QUESTION), method)
+        for number, method in enumerate(("regular", "ritual", "vcd", "regular", "regular"))
+    ]
+    gc.collect()
+    gc.disable()
+    try:
+        assert sum(1 for _ in model.answers(requests, batch_size=1)) == len(requests)
+        assert len(kept) == len(requests)
+        held = [any(pixels() is not None for pixels in one) for one in kept]
+        assert not any(held[:-1])  # the engine shows what its last step read
+    finally:
+        gc.enable()

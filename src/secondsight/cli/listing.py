@@ -10,6 +10,7 @@ import typer
 
 from secondsight.answer import Answer
 from secondsight.answers_file import AnswersFile
+from secondsight.blocks import return_large_blocks
 from secondsight.cli.answers import Key, settings_of
 from secondsight.cli.interrupts import EXIT_CODE
 from secondsight.cli.list_lines import Entry, remarks
@@ -52,6 +53,7 @@ def answer_list(
         UserError: The file's answers were made with other settings, or it cannot be written.
         typer.Exit: Interrupted by the user.
     """
+    return_large_blocks()
     answers.require(_settings(model, method, settings))
     _refuse_other_question(answers, entries)
     _say_some(remarks(entries))

@@ -8,11 +8,11 @@ same slot, none of this needs more than *which rows* and *which slots*. Slots ar
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import Cache, CacheLayerMixin
@@ -98,9 +98,16 @@ class SlotLayer(CacheLayerMixin):
 
 
 def _untouched(shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
-    """Zeros of which only what is written takes memory; torch would write them all."""
-    bytes_needed = math.prod(shape) * dtype.itemsize
-    return torch.from_numpy(np.zeros(bytes_needed, dtype=np.uint8)).view(dtype).reshape(shape)
+    """Zeros of which only what is written takes memory; torch would write them all.
+
+    They are the system's own pages, not the allocator's: what that has used before it would write
+    zeros over, and blocks of such a size would leave holes that nothing else fills.
+    """
+    count = math.prod(shape)
+    if not count:
+        return torch.empty(tuple(shape), dtype=dtype)
+    pages = mmap.mmap(-1, count * dtype.itemsize, access=mmap.ACCESS_COPY)  # this process's own
+    return torch.frombuffer(pages, dtype=dtype).reshape(shape)
 
 
 class SlotCache(Cache):

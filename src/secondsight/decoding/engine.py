@@ -312,6 +312,8 @@ class Engine:
                 self.pool.erase(list(tainted))
                 self._tainted -= tainted
             self.pool.release(rows)
+            for sequence in sequences:  # it names itself: its images would stay until a collection
+                sequence.hypotheses = []
             gone = set(sequences)
             self.running = [one for one in self.running if one not in gone]
 

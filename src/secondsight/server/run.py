@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import Any, Final
 
 import uvicorn
 
+from secondsight.blocks import return_large_blocks
 from secondsight.errors import UserError
 from secondsight.fetching import FetchPolicy, fetch
 from secondsight.server import scenes
@@ -19,8 +19,6 @@ from secondsight.server.backend import Backend
 from secondsight.server.config import MEGABYTE, ServerConfig
 from secondsight.server.media import Fetch
 from secondsight.server.service import Service
-
-_M_MMAP_THRESHOLD: Final = -3  # of malloc.h
 
 _KEEP_ALIVE: Final = 30
 """Seconds after which a silent connection is closed."""
@@ -46,20 +44,10 @@ def run(config: ServerConfig, load: Callable[[], Backend], started: Callable[[st
         UserError: The model cannot be loaded, or the address cannot be listened at.
     """
     failures: list[BaseException] = []
-    _return_large_blocks()
+    return_large_blocks()
     asyncio.run(_serve(config, load, started, failures))
     if failures:
         raise failures[0]
-
-
-def _return_large_blocks() -> None:
-    """Have glibc return the memory of large images when they are closed.
-
-    Left to itself it keeps what is smaller than 32 MB, as Pillow's blocks are, and a process that
-    opens images in several threads grows with every one.
-    """
-    with suppress(OSError, AttributeError, TypeError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 4 * MEGABYTE)
 
 
 async def _serve(
