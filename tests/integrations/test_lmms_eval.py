@@ -212,10 +212,12 @@ from secondsight.integrations.lmms_eval import SecondSight
 
 image = sys.argv[1]
 model = SecondSight(method="vcd:alpha=2;step=300", errors="empty", device="cpu", until="stop")
-model.task_dict = {"t": {"test": [image, "nowhere.png"]}}
+model.task_dict = {"t": {"test": [image, "nowhere.png", None]}}
 
 def messages(path, **rounds):
-    content = [{"type": "image", "url": path}, {"type": "text", "text": "Describe the image."}]
+    content = [{"type": "text", "text": "Describe the image."}]
+    if path is not None:
+        content.insert(0, {"type": "image", "url": path})
     made = [{"role": "user", "content": content}]
     return (made, False, None, None) if rounds else made
 
@@ -232,7 +234,7 @@ def refused(function, *requests):
 
 drawn = {"temperature": 1.5, "do_sample": True}
 found = model.generate_until(
-    [asked(0, **drawn), asked(0, **drawn), asked(1), asked(0), asked(0, until=[" a"])]
+    [asked(0, **drawn), asked(0, **drawn), asked(1), asked(0), asked(0, until=[" a"]), asked(2)]
 )
 model.errors = "raise"
 print(json.dumps({
@@ -249,7 +251,7 @@ print(json.dumps({
 def test_the_class_by_itself(
     python: Path, rows: list[dict[str, str]], model: secondsight.Model
 ) -> None:
-    """Repeated requests, those that cannot be answered, and texts to stop at."""
+    """Repeated requests, those that cannot be answered, texts to stop at, and no image."""
     image, method = rows[0]["image"], "vcd:alpha=2,step=300"
     done = process.run([python, "-c", DIRECT, image], env={"PYTHONPATH": ""})
     assert done.returncode == 0, done.stderr
@@ -266,7 +268,9 @@ def test_the_class_by_itself(
         alone(model, Sample(image, "Describe the image.", name), method, max_new_tokens=12, **more)
         for name, more in zip(names, options, strict=True)
     )
-    assert found["texts"] == [first, again, "", plain, stopped]
+    blind = Sample(None, "Describe the image.", "t/test/2")
+    regular = alone(model, blind, "regular", max_new_tokens=12)
+    assert found["texts"] == [first, again, "", plain, stopped, regular]
     assert first != again
     assert " a" not in stopped
     assert len(stopped) < len(plain)

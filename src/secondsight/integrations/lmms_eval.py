@@ -19,10 +19,11 @@ from loguru import logger
 from tqdm import tqdm
 
 from secondsight.checkpoints import load
-from secondsight.errors import UnsupportedError, UserError, nearest, shown
+from secondsight.errors import ImageError, UnsupportedError, UserError, nearest, shown
 from secondsight.integrations.conversations import as_sample
-from secondsight.methods import create
+from secondsight.methods import Method, create
 from secondsight.request import Request
+from secondsight.sample import Sample
 from secondsight.settings import Settings
 
 _LONGEST: Final = 1024
@@ -148,6 +149,7 @@ class SecondSight(lmms):
         self.system_prompt = self._resolve_system_prompt(system_prompt) if system_prompt else None
         self.schedule, self.share_views = schedule, bool(share_views)
         self.until, self.errors = bool(until), errors
+        self._blind: Method | None = None
         self._told: set[str] = set()
         logger.info(f"secondsight: {self.secondsight.name}, {self.method.spec}, on {self.device}")
 
@@ -240,7 +242,7 @@ class SecondSight(lmms):
                     sample = as_sample(messages, name, system=self.system_prompt)
                     request = Request(
                         sample,
-                        self.method,
+                        self._method_for(sample),
                         self._settings(question.options),
                         schedule=self.schedule,
                         share_views=self.share_views,
@@ -263,6 +265,19 @@ class SecondSight(lmms):
                     results[place] = GenerationResult(outcome.text, counts)
                 progress.update()
         return results
+
+    def _method_for(self, sample: Sample) -> Method:
+        """The method; regular where there is no image, and the method cannot do without one."""
+        if sample.image is not None:
+            return self.method
+        if self._blind is None:
+            self._blind = self.method
+            try:
+                self.secondsight.prepare(Request(sample, self.method))
+            except ImageError as error:
+                self._blind = create("regular")
+                self._tell(f"{error} Questions without an image get regular decoding.")
+        return self._blind
 
     def _failed(self, question: _Question, error: UserError) -> GenerationResult:
         """What stands for an answer that there is not."""
