@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from secondsight.devices import best_device
 from secondsight.errors import CheckpointError, ImageError, MethodError, nearest
 from secondsight.extras import needed
 
@@ -147,7 +148,7 @@ def _matcher(name: str) -> tuple[Any, Any]:
             "Fetch it with 'hf download', name another with agla:matcher=..., or give the second "
             "image yourself with views=."
         ) from error
-    return model.to("cuda" if torch.cuda.is_available() else "cpu"), processor
+    return model.to(best_device()), processor
 
 
 def matched(image: Image.Image, question: str, name: str) -> Relevance:

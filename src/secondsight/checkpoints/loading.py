@@ -68,7 +68,7 @@ def load(
         model: A local folder or a hub id: a LLaVA-1.5 checkpoint in Hugging Face's or the
             original layout, or any image-text-to-text model that transformers knows; None for the
             small model that ships with the package.
-        device: ``auto`` (a GPU if there is one), or a torch device such as ``cuda:1`` or ``cpu``.
+        device: ``auto`` (CUDA, else Apple's MPS, else CPU), or a torch device: ``cuda:1``.
         dtype: ``auto`` (as stored, but no float16 on a CPU), or a torch type or its name.
         revision: A branch, tag or commit on the hub.
         vision_tower: For the original layout: folder or hub id of the CLIP tower.

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import psutil
 import torch
 
 from secondsight.checkpoints.placement import Placement
 from secondsight.checkpoints.weights import listed
+from secondsight.devices import free_bytes
 from secondsight.errors import CheckpointError
 
 _GIB: Final = 2**30
@@ -78,19 +78,11 @@ def _in_safetensors(path: Path) -> Counter[torch.dtype]:
     return counts
 
 
-def available(device: torch.device) -> int:
-    """Free memory of a device, in bytes."""
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return int(free)
-    return int(psutil.virtual_memory().available)
-
-
 def available_everywhere() -> int:
     """Free memory of all devices together, in bytes."""
     cards = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
     devices = [torch.device("cpu"), *(torch.device("cuda", number) for number in cards)]
-    return sum(map(available, devices))
+    return sum(map(free_bytes, devices))
 
 
 def check_fits(name: str, weights: int, stored: torch.dtype, placement: Placement) -> None:
@@ -109,7 +101,7 @@ def check_fits(name: str, weights: int, stored: torch.dtype, placement: Placemen
     quantised = _BITS[8] if placement.eight_bit else _BITS[4] if placement.four_bit else None
     needed = weights * (quantised or dtype.itemsize)
     spread = placement.device_map is not None
-    free = available_everywhere() if spread else available(placement.device)
+    free = available_everywhere() if spread else free_bytes(placement.device)
     if needed <= free:
         return
     options = {"dtype='bfloat16'": 2.0, **{f"load_in_{n}bit=True": s for n, s in _BITS.items()}}

@@ -8,6 +8,7 @@ from typing import Any, Final
 import torch
 
 from secondsight.checkpoints.damage import in_a_line
+from secondsight.devices import best_device
 from secondsight.errors import UnsupportedError, UserError, nearest
 from secondsight.extras import require
 
@@ -118,7 +119,7 @@ def memory_dtype(stored: torch.dtype, device: torch.device) -> torch.dtype:
 
 def _device(name: str) -> torch.device:
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return best_device()
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

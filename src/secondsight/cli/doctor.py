@@ -99,6 +99,8 @@ def _devices() -> list[dict[str, Any]]:
 
     try:
         import torch
+
+        from secondsight.devices import free_bytes
     except Exception:  # it is among the problems
         return []
     memory = psutil.virtual_memory()
@@ -121,6 +123,10 @@ def _devices() -> list[dict[str, Any]]:
                 "free": free,
             }
         )
+    if torch.backends.mps.is_available():
+        free = free_bytes(torch.device("mps"))
+        total = torch.mps.recommended_max_memory()
+        devices.append({"name": "mps", "what": "Apple's GPU", "memory": total, "free": free})
     return devices
 
 

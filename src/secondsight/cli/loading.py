@@ -39,7 +39,9 @@ class Loading:
     preset: Annotated[str, _option(help="Protocol: llava-official, ritual-2024 or vcd-2023.")] = (
         "llava-official"
     )
-    device: Annotated[str, _option(help="auto, cpu, cuda, cuda:1, ...")] = "auto"
+    device: Annotated[
+        str, _option(help="auto (CUDA, else MPS, else cpu), cpu, mps, cuda:1, ...")
+    ] = "auto"
     dtype: Annotated[str, _option(help="auto, float32, float16 or bfloat16.")] = "auto"
     revision: Annotated[str | None, _option(help="Branch, tag or commit on the hub.")] = None
     model_base: Annotated[

@@ -27,6 +27,7 @@ from secondsight.decoding.scoring import Scoring
 from secondsight.decoding.sequence import Hypothesis, Prepared, Sequence, Update, rows_of
 from secondsight.decoding.sharing import PrefixCache
 from secondsight.decoding.step import Observer, Step, noted
+from secondsight.devices import empty_caches
 from secondsight.errors import ExhaustedError
 
 
@@ -136,8 +137,7 @@ class Engine:
             self._suspects.update(young)
         self._requeue(young)
         gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        empty_caches()
         return []
 
     def restart(self) -> None:

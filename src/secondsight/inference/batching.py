@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import Final
 
-import psutil
-import torch
 from PIL import Image
 from transformers import PreTrainedModel
 
 from secondsight.decoding.cost import position_bytes
+from secondsight.devices import free_bytes
 from secondsight.errors import UserError, shown
 from secondsight.sample import Sample, as_sources
 
@@ -80,8 +79,5 @@ def fitting_batch_size(model: PreTrainedModel, positions: int, views: int) -> in
     per_token = position_bytes(config, model.dtype)
     logits = 3 * 4 * config.vocab_size
     per_sample = views * (per_token * positions + logits)
-    if model.device.type == "cuda":
-        free = torch.cuda.mem_get_info(model.device)[0]
-    else:
-        free = psutil.virtual_memory().available
+    free = free_bytes(model.device)
     return int(max(1, min(_MOST, _SHARE_OF_MEMORY * free // per_sample)))
