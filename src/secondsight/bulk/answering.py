@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from PIL import Image
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from secondsight.inference import Model
 
 Records = list[dict[str, Any]]
+
+WORKER: Final = "SECONDSIGHT_WORKER"
+"""Environment variable of a worker process: its number."""
 
 _READERS = 4
 
@@ -127,7 +131,27 @@ class ModelStarter:
         from secondsight.checkpoints import load
 
         logging.disable_progress_bar()  # several workers' bars would be written over each other
-        return ModelAnswering(load(**self.loading), self)
+        return ModelAnswering(load(**placed(self.loading)), self)
+
+
+def placed(loading: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give a worker process a card of its own, where its machine has several.
+
+    Ray does so itself, and whoever names a device has chosen.
+
+    Args:
+        loading: Arguments of `secondsight.load`.
+
+    Returns:
+        The same, with the device.
+    """
+    number = os.environ.get(WORKER)
+    if number is None or loading.get("device", "auto") != "auto" or loading.get("device_map"):
+        return loading
+    import torch
+
+    cards = torch.cuda.device_count()
+    return {**loading, "device": f"cuda:{int(number) % cards}"} if cards > 1 else loading
 
 
 def device_of(model: Model) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any
 
-from secondsight.bulk.answering import Answering, Records, Work
+from secondsight.bulk.answering import WORKER, Answering, Records, Work
 from secondsight.bulk.deaths import (
     BLAMED,
     CAREFUL_AFTER,
@@ -218,7 +218,7 @@ class Workers:
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
-            env={"OMP_NUM_THREADS": threads, **os.environ, "SECONDSIGHT_WORKER": str(number)},
+            env={"OMP_NUM_THREADS": threads, **os.environ, WORKER: str(number)},
         )
         self._processes[number] = process
         return process

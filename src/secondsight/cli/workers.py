@@ -39,8 +39,9 @@ def load_in_worker(loading: Loading, plugins: Sequence[Path]) -> Model:
     """Load plug-ins and the model, without a word: several workers would speak at once."""
     from transformers.utils import logging
 
+    from secondsight.bulk.answering import placed
     from secondsight.checkpoints import load
 
     logging.disable_progress_bar()
     load_plugins(plugins)
-    return load(**vars(loading))
+    return load(**placed(vars(loading)))
