@@ -1,4 +1,8 @@
-"""lmms-eval's own command line, in an environment of its own, answers as `model.answer` does."""
+"""lmms-eval's own command line, in an environment of its own, answers as `model.answer` does.
+
+Installing takes a minute or two; ``SECONDSIGHT_LMMS_EVAL`` names the Python of an environment that
+has lmms-eval and this package already.
+"""
 
 from __future__ import annotations
 
@@ -128,11 +132,13 @@ class Harness:
 
     def __init__(self, python: Path, tasks: Path) -> None:
         self.python, self.tasks = python, tasks
+        self.launcher: tuple[str, ...] = ()
 
     def run(self, out: Path, names: str, arguments: str, *more: str) -> str:
         """Run tasks; what is printed."""
         command = [
-            self.python, "-m", "lmms_eval", "--model", "secondsight", "--model_args", arguments,
+            self.python, *self.launcher, "-m", "lmms_eval",
+            "--model", "secondsight", "--model_args", arguments,
             "--tasks", names, "--include_path", self.tasks, "--output_path", out, "--log_samples",
             "--device", "cpu", "--batch_size", "5", *more,
         ]  # fmt: skip
@@ -155,7 +161,7 @@ class Harness:
         return json.loads(found.read_text())["results"], answers
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def harness(python: Path, tasks: Path) -> Harness:
     return Harness(python, tasks)
 
@@ -279,6 +285,29 @@ def test_the_class_by_itself(
     assert "nowhere.png" in found["missing"]
     assert "generate_until" in found["likelihood"]
     assert found["endless"] == "t/test/0: there is no end after 100 rounds."
+
+
+def test_two_processes_share_the_work(
+    harness: Harness, rows: list[dict[str, str]], model: secondsight.Model, tmp_path: Path
+) -> None:
+    """11 documents in two shares, the second filled up with one that is asked again."""
+    harness.launcher = (
+        *("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"),
+        *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
+    )
+    task, limit = "stickers_is_there", ("--limit", "11")
+    _, answers = harness(tmp_path, task, "pretrained=bundled,method=ritual", *limit)
+    assert answers[task] == {
+        number: alone(
+            model,
+            Sample(
+                row["image"], f"Is there {row['object']} in the image?", f"{task}/test/{number}"
+            ),
+            "ritual",
+            max_new_tokens=8,
+        )
+        for number, row in enumerate(rows[:11])
+    }
 
 
 def test_what_cannot_be_is_said(harness: Harness, tmp_path: Path) -> None:
