@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from shorter import CONTROL, METHOD, REGULAR, frontier, shorter
 from tables import SPLITS, TASKS, Table, scores, select
 
 from secondsight.extras import needed
@@ -15,7 +16,6 @@ with needed("eval", "The comparison of methods"):
     from matplotlib.figure import Figure
 
 BEGIN, END = "<!-- comparison: begin -->", "<!-- comparison: end -->"
-_METHOD, _CONTROL, _REGULAR = "#2457a6", "#9a6a16", "#444444"
 
 
 def write(out: Path, docs: Path) -> None:
@@ -49,6 +49,10 @@ def write(out: Path, docs: Path) -> None:
             plot(tables, docs.with_name(name))
             blocks.append(f"![{TASKS[task].capitalize()}: every method and split]({name})")
     blocks += findings(results)
+    blocks += shorter(results)
+    frontier_plot = docs.with_name(f"{docs.stem}_frontier.svg")
+    if frontier(results, frontier_plot):
+        blocks.append(f"![Recall against CHAIRi, and captions cut short]({frontier_plot.name})")
     if evidence:
         blocks += [
             "**What the single views know.** In answers by regular decoding, how often the prompt "
@@ -158,7 +162,7 @@ def plot(tables: Mapping[Table, Mapping[str, Any]], path: Path) -> None:
                 place,
                 xerr=_spread(value),
                 fmt="s" if row["control"] else "o",
-                color=_CONTROL if row["control"] else _METHOD if place else _REGULAR,
+                color=CONTROL if row["control"] else METHOD if place else REGULAR,
                 capsize=2,
             )
         axis.set_title(table.title)

@@ -7,12 +7,14 @@ Usage:
 Captions and yes/no questions, drawn at temperature 1 and greedy, with several seeds, and what the
 single views know. Runs what is not there yet, so an interrupted comparison goes on; then writes
 tables, findings and plots into docs/stickers.md. `--scenes`, `--seeds` and `--only` set the size,
-`--minutes` ends it in time, `--write` writes from what is finished and runs nothing.
+`--minutes` ends it in time, `--write` writes from what is finished and runs nothing, `--rescore`
+scores the answers that are there anew before.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import sys
@@ -52,6 +54,21 @@ def run_table(table: Table, size: Size, out: Path) -> None:
         progress=False,
         out=out / table.name,
     )
+
+
+def rescore(table: Table, out: Path) -> None:
+    """Scores the answers of a table that are there anew; no model is asked."""
+    from secondsight.benchmarks import score
+    from secondsight.benchmarks.comparing import comparison_of
+    from secondsight.benchmarks.report import write_reports
+
+    folder = out / table.name
+    options = {"dataset": "stickers", "split": table.split}
+    scored = score(table.task, folder, options=options)
+    comparison = comparison_of(scored)
+    if comparison is not None:
+        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+        write_reports(folder, comparison, scored.benchmark.heading, manifest)
 
 
 def run_evidence(split: str, size: Size, out: Path) -> None:
@@ -171,11 +188,19 @@ def main() -> int:
     parser.add_argument("--docs", type=Path, default=ROOT / "docs/stickers.md")
     parser.add_argument("--minutes", type=float, help="stop after so long, and write what there is")
     parser.add_argument("--write", action="store_true", help="only write what is finished")
+    parser.add_argument(
+        "--rescore", action="store_true", help="score what is finished anew, and write it"
+    )
     args = parser.parse_args()
     if min(args.scenes, args.seeds, args.jobs) < 1:
         parser.error("--scenes, --seeds and --jobs must be at least 1")
     failed: list[str] = []
-    if not args.write:
+    if args.rescore:
+        for table in select(tuple(args.only)):
+            if (args.out / table.name / "scores.json").exists():
+                rescore(table, args.out)
+                _say(f"{table.name}: scored anew")
+    elif not args.write:
         try:
             size = Size(args.scenes, args.seeds)
             failed = run(args.out, size, tuple(args.only), args.jobs, args.minutes)

@@ -3,7 +3,8 @@
 Scoring answers that anyone's code produced: `score` for every benchmark, and `score_pope`,
 `score_chair`, `score_mme`, `score_amber`, `score_yes_no` with results of their own. Generating and
 scoring: `secondsight.benchmarks.runner.evaluate`, which is kept apart because it loads the models'
-libraries. A benchmark of your own: `Benchmark`, `option`, `register`, `Task`, `Scorer`, `Metric`.
+libraries. A benchmark of your own: `Benchmark`, `option`, `register`, `Task`, `Scorer`, `Metric`,
+`CaptionCounts`.
 """
 
 from secondsight.benchmarks.amber import Amber, AmberResult, score_amber
@@ -16,7 +17,7 @@ from secondsight.benchmarks.pope import Pope, score_pope, score_yes_no
 from secondsight.benchmarks.records import Problems, read_records
 from secondsight.benchmarks.registry import create, names, register
 from secondsight.benchmarks.scoring import Scored, ScoredRun, score
-from secondsight.benchmarks.task import Item, Metric, Response, Scorer, Task
+from secondsight.benchmarks.task import CaptionCounts, Item, Metric, Response, Scorer, Task
 from secondsight.benchmarks.yesno import YES_NO_METRICS, YesNoResult, YesNoScorer
 from secondsight.errors import DataError
 
@@ -25,6 +26,7 @@ __all__ = [
     "Amber",
     "AmberResult",
     "Benchmark",
+    "CaptionCounts",
     "CaptionDetail",
     "Chair",
     "ChairResult",
