@@ -85,6 +85,38 @@ def test_a_command_names_what_installs_its_extra(
     assert not list(tmp_path.iterdir())
 
 
+WITH_ONE: dict[str, str] = {
+    "eval": "from secondsight.benchmarks import plots, report, runner, statistics",
+    "trace": "import secondsight as s\ns.load().trace(s.demo_image(), 'Is it?', max_new_tokens=1)",
+    "serve": "import secondsight.server.run",
+    "bulk": "import fsspec, pyarrow.parquet, secondsight.bulk.parquet, secondsight.bulk.storage",
+    "ray": "import ray, secondsight.bulk.ray",
+    "agla": "import scipy.ndimage\nfrom secondsight.methods import create\ncreate('agla')",
+    "nouns": "import spacy, secondsight.benchmarks.amber_words",
+    "lora": "import peft, secondsight.checkpoints.lora",
+    "quantize": "from secondsight.checkpoints.placement import placement\n"
+    "placement('cpu', 'auto', load_in_8bit=True)",
+    "smolvlm": "import num2words",
+}
+"""What an extra is for, in so far as it can be tried in a moment."""
+
+
+def test_every_extra_is_tried_alone() -> None:
+    assert WITH_ONE.keys() == extras.EXTRAS.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", WITH_ONE)
+def test_an_extra_is_enough_by_itself(extra: str, tmp_path: Path) -> None:
+    if lacking := extras.missing(extra):
+        pytest.skip(f"{', '.join(lacking)} not installed")
+    brought = {"fsspec", *(["jsonschema"] if extra == "ray" else [])}  # by torch, and by Ray
+    others = sorted(set(OPTIONAL) - {*brought, *extras.EXTRAS[extra]})
+    blocked = f"import sys\nfor name in {others}:\n    sys.modules[name] = None\n"
+    done = python(blocked + WITH_ONE[extra], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 def test_python_names_it_too(tmp_path: Path) -> None:
     code = """
 import secondsight

@@ -50,14 +50,16 @@ def generate(model: secondsight.Model, run: Run, schedule: str, **options: Any) 
 def test_tokens_of_every_run(golden_model: GoldenModel, schedule: str) -> None:
     """The schedule that reads all views at every step is held to its tokens further down."""
     equal, compared, different = 0, 0, []
-    for run in RUNS:
+    runs = [run for run in RUNS if run.repeatable]
+    for run in runs:
         have = generate(golden_model(), run, schedule)[0, -NEW_TOKENS:].tolist()
         same = sum(a == b for a, b in zip(have, run.tokens, strict=True))
         equal += same
         compared += NEW_TOKENS
         if same < NEW_TOKENS:
             different.append(str(run))
-    assert compared == 32 * 24
+    assert len(RUNS) == 32
+    assert compared == len(runs) * 24
     assert equal == compared, f"{equal} of {compared} tokens equal; different: {different}"
 
 

@@ -50,6 +50,13 @@ def _arrays(kind: str, setting: str) -> dict[str, np.ndarray[Any, Any]]:
     return dict(np.load(path)) if path.is_file() else {}
 
 
+@cache
+def _same_draws() -> bool:
+    scores = torch.linspace(-1, 1, 32000)
+    seeded = torch.Generator().manual_seed(0)
+    return int(torch.multinomial(scores.softmax(0), 1, generator=seeded)) == 30603  # torch 2.14
+
+
 @dataclass(frozen=True)
 class Run:
     """One recorded answer.
@@ -100,6 +107,11 @@ class Run:
             return {"temperature": 0.0, "top_p": 1.0, "seed": 0}
         own = meta()["sampling"].get(self.setting, {})
         return {"temperature": 1.0, "top_p": 1.0, "seed": 0, **own}
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether this torch can draw what was drawn: a seed's numbers change between releases."""
+        return self.select != "sample0" or _same_draws()
 
     @property
     def official(self) -> dict[str, Any]:
