@@ -215,11 +215,11 @@ def test_too_large_for_the_memory(
     tiny_llava: Path, tiny_original: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Said before anything is loaded, with what would fit."""
-    monkeypatch.setattr(memory, "available", lambda device: 300_000)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 300_000)
     for folder in (tiny_llava, tiny_original):
         with pytest.raises(CheckpointError, match=r"GiB of memory.*load_in_4bit=True"):
             secondsight.load(folder, device="cpu")
-    monkeypatch.setattr(memory, "available", lambda device: 1000)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 1000)
     with pytest.raises(CheckpointError, match="What would fit: a model of up to"):
         secondsight.load(tiny_llava, device="cpu")
 
