@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from transformers import GenerationConfig, GenerationMixin
 from transformers.utils import ModelOutput
 
@@ -108,3 +109,15 @@ def test_hooks_that_stay_behind(model: secondsight.Model, inputs: dict[str, Any]
     assert found
     assert all(map(transformers5.is_inert, found))
     assert not transformers5.is_inert(print)
+
+
+def test_what_bounds_the_logits(model: secondsight.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a family whose releases differ; `tests/families` holds it to the logits themselves."""
+    text = model.hf_model.config.text_config
+    assert transformers5.final_softcap(model.hf_model) is None
+    monkeypatch.setattr(text, "final_logit_softcapping", 30.0, raising=False)
+    assert transformers5.final_softcap(model.hf_model) == 30.0
+    monkeypatch.setattr(model.hf_model.config, "model_type", "paligemma")
+    for version, bound in (("5.20.2", None), ("5.22.2", None), ("5.23.0", 30.0)):
+        monkeypatch.setattr(transformers, "__version__", version)
+        assert transformers5.final_softcap(model.hf_model) == bound

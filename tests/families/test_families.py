@@ -16,11 +16,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 from safetensors.torch import save_file
 
 import secondsight
 from secondsight.decoding.sampling import derive_seed, generator
+from secondsight.errors import UnsupportedError
 from secondsight.methods import Method, create
 from secondsight.methods.base import parameter
 from secondsight.views import Original, Transformed, View
@@ -384,6 +386,18 @@ def test_the_checkpoints_own_code_runs_only_if_asked(tmp_path: Path) -> None:
     model = secondsight.load(tmp_path, device="cpu", trust_remote_code=True)
     assert type(model.hf_model).__name__ == "MyModel"
     assert model.answer(two_images()[0], QUESTIONS[0], "vcd", max_new_tokens=2).ids
+
+
+def test_an_old_transformers_that_would_fail_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four tokens an image, and 5.20 counts them in sevens."""
+    built = FAMILIES["SmolVLM"]()
+    built.model.save_pretrained(tmp_path)
+    built.processor.save_pretrained(tmp_path)
+    monkeypatch.setattr(transformers, "__version__", "5.20.2")
+    with pytest.raises(UnsupportedError, match=r"4 tokens an image.*5\.20\.2 cannot divide by 7"):
+        secondsight.load(tmp_path, device="cpu")
 
 
 def table() -> str:

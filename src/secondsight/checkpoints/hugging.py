@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
+from packaging.version import Version
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -142,6 +144,7 @@ def load_by_processor(
     encoder = encoder or ChatEncoder
     model_class = encoder.model_class or AutoModelForImageTextToText
     _refuse_other_loops(checkpoint, parsed, model_class)
+    _refuse_uneven_images(checkpoint, parsed)
     processor = _processor(checkpoint, code)
     model = load_weights(
         model_class,
@@ -152,6 +155,20 @@ def load_by_processor(
         trust_remote_code=trust_remote_code,
     )
     return model, processor, encoder
+
+
+def _refuse_uneven_images(checkpoint: Checkpoint, config: PreTrainedConfig) -> None:
+    """Refuse a SmolVLM whose images transformers cannot put into a prompt before 5.21."""
+    if config.model_type != "smolvlm" or Version(transformers.__version__) >= Version("5.21"):
+        return
+    vision = config.vision_config
+    tokens = (vision.image_size // vision.patch_size // config.scale_factor) ** 2
+    if tokens % vision.patch_size:
+        raise UnsupportedError(
+            f"{checkpoint.name!r} has {tokens} tokens an image, which transformers "
+            f"{transformers.__version__} cannot divide by {vision.patch_size}: "
+            'pip install "transformers>=5.21,<6".'
+        )
 
 
 def _refuse_other_loops(checkpoint: Checkpoint, config: PreTrainedConfig, model_class: Any) -> None:

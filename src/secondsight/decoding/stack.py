@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from secondsight.decoding.transformers5 import final_softcap
 from secondsight.errors import UnsupportedError
 
 _FINAL_NORMS: Final = ("norm", "final_layer_norm")
@@ -55,8 +56,7 @@ class Stack:
         self.norm: nn.Module | None = next((norm for norm in norms if norm is not None), None)
         self.checked = False
         self._project: nn.Module | None = getattr(decoder, "project_out", None)
-        text = model.config.get_text_config(decoder=True)
-        self._softcap: float | None = getattr(text, "final_logit_softcapping", None)
+        self._softcap = final_softcap(model)
 
     def normed(self, states: torch.Tensor) -> torch.Tensor:
         """States after the final norm."""

@@ -14,6 +14,8 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import torch
+import transformers
+from packaging.version import Version
 from torch import nn
 from transformers import (
     GenerationConfig,
@@ -150,6 +152,17 @@ def attention_function(module: nn.Module, implementation: str) -> Callable[..., 
             "edited (pai, sid, avisc)."
         )
     return eager
+
+
+def final_softcap(model: PreTrainedModel) -> float | None:
+    """What bounds a model's logits at its end; None where nothing does.
+
+    PaliGemma 2 has Gemma 2's bound in its configuration, and leaves it out before 5.23.
+    """
+    text = model.config.get_text_config(decoder=True)
+    bound: float | None = getattr(text, "final_logit_softcapping", None)
+    old = Version(transformers.__version__) < Version("5.23")
+    return None if old and model.config.model_type == "paligemma" else bound
 
 
 def masks_pay(config: PreTrainedConfig, device: torch.device) -> bool:

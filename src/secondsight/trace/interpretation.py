@@ -10,6 +10,7 @@ from typing import Any, Final
 import torch
 
 from secondsight.decoding.changes import Changes
+from secondsight.decoding.transformers5 import final_softcap
 from secondsight.errors import UnsupportedError
 from secondsight.inference.backbone import Backbone
 from secondsight.inference.prepare import PreparedRequest
@@ -148,8 +149,7 @@ class _Passes:
         if layers is None or layers.norm is None or head is None:
             self.notes.append(_NO_LENS)
             return None
-        text = self._backbone.hf_model.config.get_text_config(decoder=True)
-        cap = getattr(text, "final_logit_softcapping", None)
+        cap = final_softcap(self._backbone.hf_model)
         return Lens(layers.norm, head, self.forced.rows(inputs), self._tokens.ids, cap=cap)
 
     def without_image(self) -> list[float] | None:
