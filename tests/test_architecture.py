@@ -17,6 +17,7 @@ LAYERS = {
     "objects": 1,
     "request": 2,
     "decoding": 2,
+    "checking": 2,
     "inference": 3,
     "checkpoints": 3,
     "benchmarks": 4,

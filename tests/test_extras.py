@@ -51,6 +51,8 @@ assert "".join(model.stream(image, "Is there a dog?", max_new_tokens=2)) is not 
         ["describe", "--max-new-tokens", "2"],
         ["compare", "--max-new-tokens", "2"],
         ["methods"],
+        ["describe", "--doubts", "--max-new-tokens", "20"],
+        ["trace", "--max-new-tokens", "2"],
     ],
     ids=lambda args: args[0],
 )
@@ -65,14 +67,13 @@ def test_commands_of_the_core(args: list[str], tmp_path: Path) -> None:
     [
         (
             "eval",
-            "inflect, jsonschema, matplotlib, scipy, statsmodels, which are",
+            "jsonschema, matplotlib, scipy, statsmodels, which are",
             ["eval", "pope"],
         ),
-        ("trace", "inflect, which is", ["trace"]),
         ("eval", "matplotlib, which is", ["bench", "--plot", "costs.svg"]),
         ("quantize", "bitsandbytes, which is", ["describe", "--load-in-8bit"]),
     ],
-    ids=["eval", "trace", "bench", "quantize"],
+    ids=["eval", "bench", "quantize"],
 )
 def test_a_command_names_what_installs_its_extra(
     extra: str, named: str, args: list[str], tmp_path: Path
@@ -123,12 +124,6 @@ import secondsight
 from secondsight.errors import UserError
 
 try:
-    secondsight.load().trace(secondsight.demo_image(), "Is there a dog?")
-except UserError as error:
-    assert 'pip install "secondsight[trace]"' in str(error)
-else:
-    raise AssertionError
-try:
     from secondsight.benchmarks import runner
 except ImportError as error:
     assert isinstance(error, UserError)
@@ -148,5 +143,5 @@ def test_what_an_import_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         importlib.import_module("scipy")
     assert isinstance(caught.value, secondsight.UserError)
-    with pytest.raises(ModuleNotFoundError), extras.needed("trace", "A test"):
+    with pytest.raises(ModuleNotFoundError), extras.needed("bulk", "A test"):
         importlib.import_module("scipy")  # no package of that extra: an error of ours

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from secondsight import methods, presets
-    from secondsight.answer import Answer, TokenEvidence, TokenUpdate
+    from secondsight.answer import Answer, Doubt, Repair, TokenEvidence, TokenUpdate
     from secondsight.checkpoints import load
     from secondsight.decoding import decode
     from secondsight.errors import (
@@ -35,11 +35,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "CheckpointError",
+    "Doubt",
     "ImageError",
     "Method",
     "MethodError",
     "Model",
     "QuestionError",
+    "Repair",
     "Request",
     "Sample",
     "Settings",
@@ -64,7 +66,7 @@ __all__ = [
 _SUBMODULES = ("methods", "presets")
 
 _HOMES = {
-    "answer": ("Answer", "TokenEvidence", "TokenUpdate"),
+    "answer": ("Answer", "Doubt", "Repair", "TokenEvidence", "TokenUpdate"),
     "checkpoints": ("load",),
     "decoding": ("decode",),
     "errors": (

@@ -74,6 +74,53 @@ class Alternative:
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """How likely it is that a statement of an answer is made up.
+
+    Attributes:
+        kind: What is stated: that an ``object`` is there, how many of it (``count``), or its
+            ``colour``.
+        object: The object's name.
+        text: The words that state it.
+        start: Index of their first character in the answer's text.
+        end: Index after their last character.
+        probability: That it is made up: calibrated, or p(no) on the original view as it is.
+        calibrated: Which of the two.
+        refusal: p(no) / (p(yes) + p(no)) for the question about it on the original view; None
+            where nothing was asked.
+        views: The mean of that over the method's other views; None where they were not asked.
+        token: The probability with which the words were written: the product over their tokens;
+            None where it is not known.
+    """
+
+    kind: str
+    object: str
+    text: str
+    start: int
+    end: int
+    probability: float
+    calibrated: bool
+    refusal: float | None = None
+    views: float | None = None
+    token: float | None = None
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What was done about a sentence that was doubted.
+
+    Attributes:
+        action: ``rewritten`` or ``dropped``.
+        sentence: The sentence as it was.
+        doubts: What was doubted in it; their places are those in `sentence`.
+    """
+
+    action: Literal["rewritten", "dropped"]
+    sentence: str
+    doubts: tuple[Doubt, ...]
+
+
+@dataclass(frozen=True)
 class Answer:
     """An answer and where it came from.
 
@@ -85,10 +132,13 @@ class Answer:
             its place in the queue to its end), ``first_token`` (until its first token).
         provenance: Everything needed to run it again: model, method with all its parameters, what
             the views drew, seed, settings, versions.
-        evidence: One entry per token of `ids`, if it was asked for.
+        evidence: One entry per token of `ids`, if it was asked for; None for a text from which
+            something was dropped, which no model has written as it stands.
         score: Of a beam search: the sum of the log-probabilities that the method's final scores
             gave the tokens, the end included, divided by their number to the length penalty.
         alternatives: Of a beam search: the next best answers, if several were asked for.
+        doubts: How far each statement is to be doubted, in order, if it was asked for.
+        repairs: What `check` changed, in order.
     """
 
     text: str
@@ -99,13 +149,25 @@ class Answer:
     evidence: tuple[TokenEvidence, ...] | None = None
     score: float | None = None
     alternatives: tuple[Alternative, ...] = ()
+    doubts: tuple[Doubt, ...] | None = None
+    repairs: tuple[Repair, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The answer as plain data, ready for JSON; what belongs to a search only after one."""
+        """The answer as plain data, ready for JSON; what was not asked for is left out."""
         found = asdict(self)
         if self.score is None:
             del found["score"], found["alternatives"]
-        return found
+        del found["doubts"], found["repairs"]
+        return {**found, **self.checked()}
+
+    def checked(self) -> dict[str, Any]:
+        """The doubts and repairs as plain data; nothing where nothing was asked."""
+        if self.doubts is None:
+            return {}
+        return {
+            "doubts": [asdict(doubt) for doubt in self.doubts],
+            "repairs": [asdict(repair) for repair in self.repairs],
+        }
 
     def to_json(self, *, indent: int | None = None) -> str:
         """The answer as JSON."""

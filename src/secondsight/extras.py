@@ -14,9 +14,8 @@ from typing import Final
 from secondsight.errors import UnsupportedError
 
 EXTRAS: Final[Mapping[str, tuple[str, ...]]] = {
-    "eval": ("inflect", "jsonschema", "matplotlib", "scipy", "statsmodels"),
-    "trace": ("inflect",),
-    "serve": ("fastapi", "inflect", "uvicorn", "prometheus_client", "python_multipart"),
+    "eval": ("jsonschema", "matplotlib", "scipy", "statsmodels"),
+    "serve": ("fastapi", "uvicorn", "prometheus_client", "python_multipart"),
     "bulk": ("fsspec", "pyarrow"),
     "ray": ("ray",),
     "agla": ("scipy",),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
 from secondsight.errors import UserError, shown
 from secondsight.images import Images
 from secondsight.methods import Method, create
+from secondsight.methods.checks import Checking
 from secondsight.sample import Sample, listed
 from secondsight.settings import Settings, flag
 from secondsight.sources import as_images
@@ -30,6 +31,8 @@ class Request:
             images alone, so that all questions on them share the views.
         views: What the views after the original see, where the method is not to make them itself:
             an image for each, or a whole sample.
+        doubts: Whether the model is asked about what its answer states; a list of names, or a text
+            as `secondsight.objects.finding.finder` takes it, for other objects than COCO's.
 
     Raises:
         UserError: One of them is of another type. Whether the method and the schedule exist is
@@ -43,6 +46,7 @@ class Request:
     schedule: str = "auto"
     share_views: bool = False
     views: tuple[Images | Sample, ...] = ()
+    doubts: bool | str | Sequence[str] = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.sample, Sample):
@@ -54,11 +58,26 @@ class Request:
         object.__setattr__(self, "evidence", flag("evidence", self.evidence))
         object.__setattr__(self, "share_views", flag("share_views", self.share_views))
         object.__setattr__(self, "views", as_views(self.views))
+        if not isinstance(self.doubts, str):
+            listing = listed(self.doubts)
+            given = flag("doubts", self.doubts) if listing is None else tuple(listing)
+            object.__setattr__(self, "doubts", given)
 
     @property
     def decoding(self) -> Method:
         """The method itself."""
         return create(self.method)
+
+    @property
+    def checking(self) -> Checking | None:
+        """What is done with the answer once it is written; None for nothing."""
+        asked = self.decoding.checks()
+        if self.doubts is False:
+            return asked
+        objects = "" if self.doubts is True else self.doubts
+        return (
+            replace(asked, objects=objects or asked.objects) if asked else Checking(objects=objects)
+        )
 
 
 def as_views(views: Sequence[Images | Sample]) -> tuple[Images | Sample, ...]:

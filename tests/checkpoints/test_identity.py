@@ -69,6 +69,12 @@ def _another_template(folder: Path) -> None:
     (folder / "chat_template.jinja").write_text("{{ messages }}")
 
 
+def test_what_its_yes_and_no_mean_is_not_what_it_is(copy: Path) -> None:
+    before = identity([copy])
+    (copy / "doubts.json").write_text("{}", encoding="utf-8")
+    assert identity([copy]) == before
+
+
 def test_large_files_are_read_once(copy: Path, cache: Path, reads: list[str]) -> None:
     aged(copy)
     first = identity([copy])

@@ -387,6 +387,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "guidance": ({"guidance_scale": 1.5}, "guidance_scale"),
     "seeds": ({"do_sample": True, "seeds": [1, 2]}, "seeds"),
     "schedule": ({"schedule": "lasy"}, "lazy"),
+    "a search": ({"method": "opera"}, "searches"),
+    "a check": ({"method": "check+ritual", "views": [{}]}, "asks about a text"),
     "too few views": ({"method": "vcd"}, "views"),
     "too many views": ({"method": "regular", "views": [{}]}, "views"),
 }

@@ -61,8 +61,8 @@ class ChatEncoder:
                 "nothing says how its questions are written."
             )
 
-    def encode(self, sample: Sample) -> dict[str, Any]:
-        """See `Encoder.encode`."""
+    def encode(self, sample: Sample, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """See `Encoder.encode`; processors make prompt and pixels at once, so `like` is no help."""
         sample = self._in_role(sample)
         if self.single_turn and sample.history:
             raise UnsupportedError(

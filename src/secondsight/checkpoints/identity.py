@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from secondsight.checking.calibration import FILE
 from secondsight.checkpoints.weights import weight_files
 from secondsight.files import write_atomic
 
 _COMMIT: Final = re.compile(r"^models--(?P<name>.+)$")
 _SETTINGS: Final = (".json", ".jinja", ".model", ".txt", ".py")
 """Files beside the weights that say how a model computes and reads: configuration, tokenizer,
-template, code."""
+template, code. Not the calibrations, which say what it means, and have an identity of their own."""
 
 _ADDITIONS: Final = (
     "mm_projector.bin",
@@ -84,7 +85,7 @@ def _content(folder: Path) -> str:
 def _read(folder: Path) -> set[Path]:
     """The files of a folder that make the model what it is."""
     beside = [folder / name for name in _ADDITIONS]
-    settings = [file for file in folder.iterdir() if file.suffix in _SETTINGS]
+    settings = [file for file in folder.iterdir() if file.suffix in _SETTINGS and file.name != FILE]
     return {file for file in (*weight_files(folder), *beside, *settings) if file.is_file()}
 
 

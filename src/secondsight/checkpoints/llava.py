@@ -95,7 +95,7 @@ class LlavaEncoder:
         )
         return image.resize((width, height), processor.resample)
 
-    def encode(self, sample: Sample) -> dict[str, Any]:
+    def encode(self, sample: Sample, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """See `Encoder.encode`."""
         ids: list[int] = []
         for token in tokenize_with_images(self.prompt(sample), self.tokenizer):
@@ -103,7 +103,7 @@ class LlavaEncoder:
         input_ids = torch.tensor([ids])
         inputs = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
         if sample.images:
-            inputs["pixel_values"] = self.pixels(sample)
+            inputs["pixel_values"] = self.pixels(sample) if like is None else like["pixel_values"]
         return inputs
 
     def shareable(self, inputs: Mapping[str, Any]) -> int:

@@ -18,6 +18,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from secondsight.checking.calibration import FILE, Calibrations
 from secondsight.checkpoints.damage import damaged_as_errors, in_a_line
 from secondsight.checkpoints.hub import Checkpoint, find, read_config
 from secondsight.checkpoints.hugging import load_by_processor, load_weights
@@ -59,6 +60,7 @@ def load(
     load_in_8bit: bool = False,
     load_in_4bit: bool = False,
     attn_implementation: str | None = None,
+    calibrations: str | Path | None = None,
     local_files_only: bool = False,
     trust_remote_code: bool = False,
 ) -> Model:
@@ -79,6 +81,9 @@ def load(
         load_in_8bit: Quantise the weights to 8 bits with bitsandbytes.
         load_in_4bit: Quantise the weights to 4 bits with bitsandbytes.
         attn_implementation: ``eager``, ``sdpa`` or ``flash_attention_2``.
+        calibrations: What the model's yes and no about its own answers mean: a file that
+            ``secondsight calibrate`` wrote; left out, the checkpoint's ``doubts.json``, if it has
+            one.
         local_files_only: Whether nothing may be fetched from the hub.
         trust_remote_code: Whether code that comes with a checkpoint may run, with all the rights
             of this process. Families that transformers knows never need it.
@@ -93,6 +98,7 @@ def load(
         UserError: An unknown device, type or preset.
     """
     protocol = _presets(preset)
+    chosen = None if calibrations is None else Calibrations.read(calibrations)
     where = placement(
         device,
         dtype,
@@ -116,6 +122,7 @@ def load(
         )
         # Meets what is odd in the settings of a processor or of `generate`, without a pass.
         loaded.prepare(Request(Sample(Image.new("RGB", (64, 48)), "What is it?")))
+    loaded.calibrations = chosen or loaded.calibrations
     return loaded
 
 
@@ -173,7 +180,13 @@ def _loaded(
         stored_generation=stored,
         stored_config=config,
         identify=partial(identity, folders, where.quantisation),
+        calibrations=_calibrations(checkpoint.folder),
     )
+
+
+def _calibrations(folder: Path) -> Calibrations:
+    path = folder / FILE
+    return Calibrations.read(path) if path.is_file() else Calibrations()
 
 
 def bundled_folder() -> Path:

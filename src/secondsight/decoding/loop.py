@@ -89,9 +89,10 @@ def decode(
         criterion = StopStringCriteria(tokenizer_of(model), stop_strings)
         stopping_criteria = StoppingCriteriaList([*stopping_criteria, criterion])
     chosen, batch = create(method), len(input_ids)
-    if chosen.search() is not None:
+    beyond = "searches" if chosen.search() is not None else "asks about a text"
+    if chosen.search() is not None or chosen.checks() is not None:
         raise UnsupportedError(
-            f"{chosen.name} searches, which generate(custom_generate=...) does not do: use "
+            f"{chosen.name} {beyond}, which generate(custom_generate=...) does not do: use "
             "model.answer."
         )
     given = {key: value for key, value in model_kwargs.items() if key not in OWN_INPUTS}

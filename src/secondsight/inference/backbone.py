@@ -44,16 +44,17 @@ class Backbone:
         """The model's tokenizer."""
         return self.encoder.tokenizer
 
-    def encode(self, sample: Sample) -> dict[str, Any]:
+    def encode(self, sample: Sample, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """A sample's model inputs, on the CPU.
 
         Args:
             sample: The sample, its images opened.
+            like: See `Encoder.encode`.
 
         Raises:
             QuestionError: The prompt leaves no position for an answer.
         """
-        inputs = self.encoder.encode(sample)
+        inputs = self.encoder.encode(sample, like)
         length = inputs["input_ids"].shape[1]
         if length >= self.encoder.context_length:
             raise QuestionError(

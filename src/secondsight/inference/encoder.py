@@ -17,12 +17,14 @@ class Encoder(Protocol):
     context_length: int
     """How many positions the model has for prompt and answer together."""
 
-    def encode(self, sample: Sample) -> dict[str, Any]:
+    def encode(self, sample: Sample, like: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """A sample as model inputs, on the CPU.
 
         Args:
             sample: The sample, its images opened. Without one it becomes the same prompt
                 without the image.
+            like: What was returned for a sample with the same images and pixel filter, whose pixels
+                may be taken over.
 
         Returns:
             Keyword arguments of the model's forward pass for a batch of one, with ``input_ids``

@@ -14,6 +14,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from typing_extensions import Unpack
 
 from secondsight.answer import Answer
+from secondsight.checking.calibration import Calibrations
 from secondsight.decoding.engine import Engine
 from secondsight.decoding.sharing import PrefixCache
 from secondsight.decoding.step import Observer
@@ -26,11 +27,12 @@ from secondsight.inference.batching import (
     fitting_batch_size,
     order,
 )
+from secondsight.inference.checked import CheckedTicket
 from secondsight.inference.encoder import Encoder
 from secondsight.inference.prepare import PreparedRequest, most_hypotheses, prepare
 from secondsight.inference.runner import Runner
 from secondsight.inference.stream import Stream
-from secondsight.inference.ticket import Listener, Ticket
+from secondsight.inference.ticket import DirectTicket, Listener, Ticket
 from secondsight.methods import Method
 from secondsight.presets import Preset
 from secondsight.prompts import Turn
@@ -65,12 +67,14 @@ class Model:
         stored_config: The checkpoint's own ``config.json``, for the record.
         identify: Says which weights these are, when it is first asked; left out, their values are
             hashed then.
+        calibrations: Turn what the model says of its answers into probabilities; none if left out.
 
     Attributes:
         backbone: Model, encoder and protocol as data.
         prefixes: The beginnings of the prompts that were read last, images included; its
             `capacity` (bytes) may be set, and `clear` forgets them.
         runner: The engine that all calls share.
+        calibrations: Turn what the model says of its answers into probabilities; may be set.
     """
 
     def __init__(
@@ -84,9 +88,11 @@ class Model:
         stored_generation: GenerationConfig | None = None,
         stored_config: Mapping[str, Any] | None = None,
         identify: Callable[[], str] | None = None,
+        calibrations: Calibrations | None = None,
     ) -> None:
         stored = stored_generation or hf_model.generation_config
         self.backbone = Backbone(hf_model, encoder, preset, name, revision, stored, stored_config)
+        self.calibrations = calibrations or Calibrations()
         self._identify = identify or partial(weights_hash, hf_model)
         self.prefixes = PrefixCache(PREFIX_CACHE_BYTES)
         self.runner = Runner(Engine(hf_model, prefixes=self.prefixes))
@@ -179,6 +185,7 @@ class Model:
         schedule: str = "auto",
         share_views: bool = False,
         views: Sequence[Images | Sample] = (),
+        doubts: bool | str | Sequence[str] = False,
         **settings: Unpack[SettingsOptions],
     ) -> Answer:
         """Answer a question about an image.
@@ -196,6 +203,9 @@ class Model:
                 the image alone, so that all questions on it share the views.
             views: What the views after the original see, where the method is not to make them
                 itself: an image for each (AGLA's masked one, say), or a whole `Sample`.
+            doubts: Whether the model is asked about what it has stated, so that the answer has
+                `Answer.doubts`: about COCO's objects, or a list of names, ``nouns``, or a synonym
+                file in CHAIR's format.
             **settings: The fields of `Settings`: ``max_new_tokens``, ``temperature``, ``top_p``,
                 ``top_k``, ``repetition_penalty``, ``stop``, ``seed``; for beam search
                 ``num_beams``, ``length_penalty``, ``early_stopping``, ``num_return_sequences``.
@@ -209,7 +219,7 @@ class Model:
         sample = Sample(image, question, history=as_turns(history))
         chosen = settings_from(settings)
         given = as_views(views)
-        request = Request(sample, method, chosen, evidence, schedule, share_views, given)
+        request = Request(sample, method, chosen, evidence, schedule, share_views, given, doubts)
         ticket = self.submit(request)
         try:
             return ticket.result()
@@ -225,6 +235,7 @@ class Model:
         schedule: str = "auto",
         share_views: bool = False,
         batch_size: int | Literal["auto"] = 8,
+        doubts: bool | str | Sequence[str] = False,
         **settings: Unpack[SettingsOptions],
     ) -> list[Answer]:
         """Answer many questions by one method, any mixture of images, sizes and lengths.
@@ -237,6 +248,7 @@ class Model:
             share_views: See `answer`.
             batch_size: How many samples are answered together; ``auto`` goes by free memory.
                 Fewer are where memory runs out all the same.
+            doubts: See `answer`.
             **settings: See `answer`; each sample draws from its own numbers, by the seed and its
                 id.
 
@@ -252,6 +264,7 @@ class Model:
                 evidence,
                 schedule,
                 share_views,
+                doubts=doubts,
             )
             for one in as_samples(samples)
         ]
@@ -336,7 +349,7 @@ class Model:
                     except UserError as error:
                         yield number, error
                         continue
-                    ticket = Ticket(self.backbone, self.runner, prepared)
+                    ticket = self.start(prepared)
                     running[ticket] = number
                     ticket.add_done_callback(ended.append)
                 if not running:
@@ -394,8 +407,35 @@ class Model:
         Raises:
             UserError: Something in it cannot be used.
         """
-        prepared = self.prepare(request)
-        return Ticket(self.backbone, self.runner, prepared, listener=listener, observer=observer)
+        return self.start(self.prepare(request), listener, observer=observer)
+
+    def start(
+        self,
+        prepared: PreparedRequest,
+        listener: Listener | None = None,
+        *,
+        observer: Observer | None = None,
+    ) -> Ticket:
+        """Queue a prepared request; the arguments are those of `submit`.
+
+        Args:
+            prepared: The request.
+            listener: See `submit`; where the answer is repaired, told of every checked sentence.
+            observer: See `submit`; where the answer is rewritten, told of every draft's steps.
+        """
+        if prepared.checking is None:
+            return DirectTicket(
+                self.backbone, self.runner, prepared, listener=listener, observer=observer
+            )
+        return CheckedTicket(
+            self.backbone,
+            self.runner,
+            prepared,
+            prepared.checking,
+            self.calibrations,
+            listener=listener,
+            observer=observer,
+        )
 
     def run_while(self, condition: Callable[[], bool]) -> None:
         """Run the engine for all callers, and sleep while nothing is queued.

@@ -27,9 +27,11 @@ from secondsight.decoding.sharing import Prefix
 from secondsight.decoding.watching import WatchAnswer
 from secondsight.errors import MethodError, UserError
 from secondsight.inference.backbone import Backbone
+from secondsight.inference.checkable import check_checkable
 from secondsight.inference.ending import Ending, end_ids
 from secondsight.layout import image_slot, prompt_layout
 from secondsight.methods import Method
+from secondsight.methods.checks import Checking
 from secondsight.methods.returned import checked_views
 from secondsight.request import Request
 from secondsight.sample import Sample
@@ -47,6 +49,7 @@ class PreparedRequest:
     Attributes:
         request: The request.
         method: Its method.
+        checking: What is done with the answer once it is written; None for nothing.
         sample: Its sample, images opened.
         seen: The sample as each view sees it, the original first.
         names: The views' names.
@@ -59,6 +62,7 @@ class PreparedRequest:
 
     request: Request
     method: Method
+    checking: Checking | None
     sample: Sample
     seen: tuple[Sample, ...]
     names: tuple[str, ...]
@@ -110,7 +114,7 @@ def prepare(backbone: Backbone, request: Request, ask: Ask) -> PreparedRequest:
     """
     start = time.perf_counter()
     check_schedule(request.schedule)
-    method, settings = request.decoding, request.settings
+    method, settings, checking = request.decoding.writer, request.settings, request.checking
     if method.search() is not None:  # which draws nothing, whatever the temperature
         settings = replace(settings, temperature=0.0, top_p=1.0, top_k=None)
     sample = request.sample.checked().opened()
@@ -125,6 +129,8 @@ def prepare(backbone: Backbone, request: Request, ask: Ask) -> PreparedRequest:
         seen = (sample, *_given(request, sample, [view.name for view in views[1:]]))
     else:
         seen = tuple(view.apply(sample, draws) for view in views)
+    if checking is not None:
+        check_checkable(backbone.tokenizer, checking, method, settings, seen)
     inputs = tuple(backbone.encode(one) for one in seen)
     room = backbone.encoder.context_length - max(one["input_ids"].shape[1] for one in inputs)
     longest = min(settings.max_new_tokens, room)
@@ -150,12 +156,13 @@ def prepare(backbone: Backbone, request: Request, ask: Ask) -> PreparedRequest:
     for edits, one in zip(changed, inputs, strict=True):
         _check_edits(backbone, edits, one)
     prompts = tuple(
-        (Prompt(moved, _prefix(backbone, one), edits), 0)
+        (Prompt(moved, prefix_of(backbone, one), edits), 0)
         for moved, one, edits in zip(on_device, inputs, changed, strict=True)
     )
     return PreparedRequest(
         request=request,
-        method=method,
+        method=request.decoding,
+        checking=checking,
         sample=sample,
         seen=seen,
         names=tuple(view.name for view in views),
@@ -290,7 +297,7 @@ def _check_edits(backbone: Backbone, edits: Edits | None, inputs: Mapping[str, A
     edits.at_work.check(config.get_text_config(decoder=True).num_hidden_layers, layout)
 
 
-def _prefix(backbone: Backbone, inputs: Mapping[str, Any]) -> Prefix | None:
+def prefix_of(backbone: Backbone, inputs: Mapping[str, Any]) -> Prefix | None:
     """The beginning of a prompt that other questions on the same images share."""
     length = backbone.encoder.shareable(inputs)
     if not length:

@@ -9,7 +9,10 @@ from typing import Any
 import torch
 import transformers
 
+from secondsight.checking.calibration import Calibrations
+from secondsight.code_identity import code_hash
 from secondsight.inference.prepare import PreparedRequest
+from secondsight.methods import Method
 
 
 def provenance(asked: PreparedRequest) -> dict[str, Any]:
@@ -43,6 +46,26 @@ def provenance(asked: PreparedRequest) -> dict[str, Any]:
             "python": platform.python_version(),
         },
     }
+
+
+def identity_of(method: Method, calibrations: Calibrations) -> dict[str, str]:
+    """What a method's answers depend on that neither its text nor the model's weights say.
+
+    Args:
+        method: The method.
+        calibrations: The model's; they count where answers are checked.
+
+    Returns:
+        ``code_sha256`` of a method that does not come with secondsight, ``calibrations_sha256`` of
+        one that checks.
+    """
+    found = {}
+    code = code_hash(type(method))
+    if code is not None:
+        found["code_sha256"] = code
+    if method.checks() is not None:
+        found["calibrations_sha256"] = calibrations.digest
+    return found
 
 
 def _where_given(asked: PreparedRequest) -> dict[str, Any]:

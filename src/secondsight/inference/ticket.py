@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from collections.abc import Sequence as Many
 
@@ -21,46 +22,24 @@ Listener = Callable[[TokenUpdate], None]
 """Told of every token, by the thread that makes the step."""
 
 
-class Ticket:
-    """A submitted request.
+class Ticket(ABC):
+    """A request on its way to an answer.
 
     Args:
         backbone: The model.
         runner: Runs its engine.
         asked: The prepared request.
-        listener: Told of every token, in whatever thread makes the step.
-        observer: Told of every step, before the listener; every view is then read at every step.
 
     Attributes:
         asked: The prepared request.
-        prompt_tokens: Positions of the original view's prompt, image included.
-        image_tokens: Those of them that are the image's.
     """
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        runner: Runner,
-        asked: PreparedRequest,
-        *,
-        listener: Listener | None = None,
-        observer: Observer | None = None,
-    ) -> None:
+    def __init__(self, backbone: Backbone, runner: Runner, asked: PreparedRequest) -> None:
         self.asked = asked
         self._backbone, self._runner = backbone, runner
-        self._listener, self._observer = listener, observer
-        self._recorder = (
-            EvidenceRecorder(backbone.tokenizer, asked.names) if asked.request.evidence else None
-        )
-        stops = asked.request.settings.stop
-        self._pieces = Pieces(backbone.tokenizer, stops) if listener is not None else None
         self._answer: Answer | None = None
         self._error: Exception | None = None
         self._callbacks: list[Callable[[Ticket], None]] = []
-        self._start = time.perf_counter()
-        self._first: float | None = None
-        watch = self._recorder if observer is None else self._watch
-        self._handle = runner.submit(asked.prepared, self._hear, watch)
 
     @property
     def prompt_tokens(self) -> int:
@@ -94,10 +73,9 @@ class Ticket:
         assert self._answer is not None
         return self._answer
 
+    @abstractmethod
     def cancel(self) -> None:
         """End it before the next pass of the model; its answer is what was written so far."""
-        if not self.done:
-            self._runner.cancel(self._handle)
 
     def add_done_callback(self, call: Callable[[Ticket], None]) -> None:
         """Have something called when it has ended, in whatever thread; at once if it has."""
@@ -108,6 +86,44 @@ class Ticket:
     def _call_back(self) -> None:
         while self._callbacks:
             self._callbacks.pop()(self)
+
+
+class DirectTicket(Ticket):
+    """A request that is written once, and answered by what is written.
+
+    Args:
+        backbone: The model.
+        runner: Runs its engine.
+        asked: The prepared request.
+        listener: Told of every token, in whatever thread makes the step.
+        observer: Told of every step, before the listener; every view is then read at every step.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        runner: Runner,
+        asked: PreparedRequest,
+        *,
+        listener: Listener | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        super().__init__(backbone, runner, asked)
+        self._listener, self._observer = listener, observer
+        self._recorder = (
+            EvidenceRecorder(backbone.tokenizer, asked.names) if asked.request.evidence else None
+        )
+        stops = asked.request.settings.stop
+        self._pieces = Pieces(backbone.tokenizer, stops) if listener is not None else None
+        self._start = time.perf_counter()
+        self._first: float | None = None
+        watch = self._recorder if observer is None else self._watch
+        self._handle = runner.submit(asked.prepared, self._hear, watch)
+
+    def cancel(self) -> None:
+        """See `Ticket.cancel`."""
+        if not self.done:
+            self._runner.cancel(self._handle)
 
     def _watch(self, step: Step) -> None:
         if self._recorder is not None:

@@ -4,12 +4,13 @@ from importlib import import_module
 from typing import Any
 
 from secondsight.methods.base import Method, parameter, plausibility
-from secondsight.methods.registry import controls, create, get, names, register, split
+from secondsight.methods.registry import controls, controls_of, create, get, names, register, split
 from secondsight.registry import shipped
 
 __all__ = [
     "Method",
     "controls",
+    "controls_of",
     "create",
     "get",
     "names",

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 
 from secondsight.errors import MethodError, nearest
+from secondsight.methods.checks import Checking
 from secondsight.methods.exits import Early, Exit
 from secondsight.methods.searches import Retrospection
 from secondsight.sample import Sample
@@ -71,6 +72,9 @@ class Method:
     control: ClassVar[bool] = False
     """Whether it is a control: what a real method must beat."""
 
+    control_of: ClassVar[str] = ""
+    """The one method that it is a control of; empty for a control of all."""
+
     helper: ClassVar[str] = ""
     """Another model that it needs; such a method is not among those that are tried unasked."""
 
@@ -114,6 +118,15 @@ class Method:
     def search(self) -> Retrospection | None:
         """The search that the method brings; None for one that takes any."""
         return None
+
+    def checks(self) -> Checking | None:
+        """What is done with an answer once it is written; None for nothing."""
+        return None
+
+    @property
+    def writer(self) -> Method:
+        """The method that writes the answer, without what is done with it then."""
+        return self
 
     def combine(self, logits: torch.Tensor, step: int) -> torch.Tensor:
         """Combine the views' next-token logits into scores, before plausibility.

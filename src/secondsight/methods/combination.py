@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any, Final, cast
 
@@ -11,6 +11,7 @@ import torch
 
 from secondsight.errors import MethodError
 from secondsight.methods.base import Method, plausibility
+from secondsight.methods.checks import Checking
 from secondsight.methods.exits import Early, EarlyExit, Exit, ReadsExits
 from secondsight.methods.searches import Retrospection
 from secondsight.sample import Sample
@@ -47,6 +48,8 @@ class Combination(Method):
             _refuse_twice(one, other)
             if _asks(one) and _asks(other):
                 raise _apart(one, other, "both ask the model a question of their own first")
+            if one.checks() and other.checks():
+                raise _apart(one, other, "both check the answer")
             if one.search() and other.search():
                 raise _apart(one, other, "both search for the answer in a way of their own")
             if _reads_layers(one, _DEPTH) and _reads_layers(other, _DEPTH):
@@ -113,6 +116,16 @@ class Combination(Method):
     def search(self) -> Retrospection | None:
         """That of the one part that searches."""
         return next((found for part in self.parts if (found := part.search())), None)
+
+    def checks(self) -> Checking | None:
+        """That of the one part that checks."""
+        return next((found for part in self.parts if (found := part.checks())), None)
+
+    @property
+    def writer(self) -> Method:
+        """The parts that write, without the one that checks."""
+        parts = tuple(part for part in self.parts if part.checks() is None)
+        return parts[0] if len(parts) == 1 else replace(self, parts=parts)
 
     def combine(
         self, logits: torch.Tensor, step: int, *, early: Early | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
 
 from secondsight.errors import MethodError, shown
@@ -62,6 +62,21 @@ def names() -> list[str]:
 def controls() -> list[str]:
     """The names of the controls: what a method must beat before its gain means anything."""
     return [name for name in names() if get(name).control]
+
+
+def controls_of(methods: Iterable[str]) -> list[str]:
+    """The names of the controls of some methods: those of all, and those of one of them.
+
+    Args:
+        methods: The methods' names or texts; of a combination, each part counts.
+    """
+    parts = {part.partition(":")[0] for text in methods for part in text.split("+")}
+    return [name for name in controls() if get(name).control_of in ("", *parts)]
+
+
+def is_control_of(method: str, control: str) -> bool:
+    """Whether a control is one of a method's; both by their texts."""
+    return control.partition(":")[0] in controls_of([method])
 
 
 def get(name: str) -> type[Method]:

@@ -14,7 +14,6 @@ from importlib import resources
 from typing import TYPE_CHECKING, Final
 
 from secondsight.errors import DataError
-from secondsight.extras import needed
 from secondsight.files import PathLike, read_text
 
 if TYPE_CHECKING:
@@ -111,8 +110,8 @@ def words_of(phrase: str) -> Phrase:
 @cache
 def _inflector() -> inflect.engine:
     # Here, because importing it takes longer than all the rest of scoring.
-    with needed("eval", "Finding objects in a text"):
-        import inflect
+    import inflect
+
     return inflect.engine()
 
 

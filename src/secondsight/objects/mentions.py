@@ -93,6 +93,15 @@ def sentence_count(text: str) -> int:
     return len(_SENTENCE_END.findall(text)) + bool(_TOKEN.search(text, len(finished_part(text))))
 
 
+def sentences(text: str) -> list[tuple[int, int]]:
+    """The characters of each sentence: first and the one after its last, blanks behind included."""
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    ends = [len(text) - len(text[end:].lstrip()) for end in ends]
+    if not ends or ends[-1] < len(text):
+        ends.append(len(text))
+    return list(zip([0, *ends[:-1]], ends, strict=True))
+
+
 def find_mentions(text: str, lexicon: Lexicon) -> list[Mention]:
     """All objects that a text names, in order; the longest phrase at each place wins.
 
