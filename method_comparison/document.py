@@ -16,10 +16,22 @@ with needed("eval", "The comparison of methods"):
     from matplotlib.figure import Figure
 
 BEGIN, END = "<!-- comparison: begin -->", "<!-- comparison: end -->"
+_OF_POPE = (
+    " POPE asks about scenes that show at least three different objects. M3ID's weight is 0 at the "
+    "first token, so its yes and no are regular decoding's."
+)
 
 
-def write(out: Path, docs: Path) -> None:
+def write(out: Path, docs: Path, tasks: tuple[str, ...]) -> bool:
     """Puts what is finished in `out` between the markers of the document, and plots beside it.
+
+    Args:
+        out: Folder of the runs.
+        docs: The document.
+        tasks: What it reports.
+
+    Returns:
+        Whether anything is finished.
 
     Raises:
         ValueError: If the runs are of different weights or the document has no markers.
@@ -28,21 +40,23 @@ def write(out: Path, docs: Path) -> None:
     from findings import findings, overview, prior_table, reading, telling_table
     from pages import write_pages
 
-    results = {table: found for table in select() if (found := scores(out, table)) is not None}
-    evidence = {split: found for split in SPLITS if (found := _evidence(out, split)) is not None}
+    finished = {table: scores(out, table) for table in select() if table.task in tasks}
+    results = {table: found for table, found in finished.items() if found is not None}
+    gathered = {split: _evidence(out, split) for split in SPLITS if "chair" in tasks}
+    evidence = {split: found for split, found in gathered.items() if found is not None}
     hashes = {_manifest(out, table)["weights"] for table in results}
     hashes |= {found["what"]["weights"] for found in evidence.values()}
     if len(hashes) > 1:
         raise ValueError(f"{out}: holds runs of different weights; choose another --out")
     if not hashes:
-        raise ValueError(f"{out}: nothing is finished")
+        return False
     text = docs.read_text(encoding="utf-8")
     head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{docs}: lacks the lines {BEGIN} and {END}")
     blocks = [_what(results, hashes.pop()), *overview(results)]
-    for task in TASKS:
+    for task in tasks:
         tables = {table: found for table, found in results.items() if table.task == task}
         if tables:
             name = f"{docs.stem}_{task}.svg"
@@ -70,6 +84,7 @@ def write(out: Path, docs: Path) -> None:
     partial.write_text(head + "\n\n".join([BEGIN, *blocks, END]) + tail, encoding="utf-8")
     partial.replace(docs)
     write_pages(results, docs.with_name("methods"))
+    return True
 
 
 def _manifest(out: Path, table: Table) -> dict[str, Any]:
@@ -93,9 +108,8 @@ def _what(results: Mapping[Table, Mapping[str, Any]], weights: str) -> str:
         f"The bundled model (weights {weights.removeprefix('sha256:')[:12]}), {span} scenes of "
         f"each split, {' to '.join(map(str, seeds))} seed{'' if seeds == [1] else 's'}. "
         "Figures in percent, differences in points, "
-        "intervals 95% over scenes, p-values after Holm's correction within a table. POPE asks "
-        "about scenes that show at least three different objects. M3ID's weight is 0 at the "
-        "first token, so its yes and no are regular decoding's."
+        "intervals 95% over scenes, p-values after Holm's correction within a table."
+        + (_OF_POPE if any(table.task == "pope" for table in results) else "")
     )
 
 

@@ -70,7 +70,7 @@ def findings(results: Mapping[Table, Scores]) -> list[str]:
             for table, scores in results.items()
             if (table.task, table.temperature) == (task, temperature)
         }
-        what = "CHAIRi, less is better; in brackets recall" if task == "chair" else "accuracy"
+        what = "accuracy" if task == "pope" else "CHAIRi, less is better; in brackets recall"
         how = "greedy" if temperature == 0 else "temperature 1"
         blocks += [
             f"**{TASKS[task].capitalize()}, {how}: against the best control** ({what})",

@@ -4,11 +4,11 @@ Usage:
     pip install -e ".[eval]"
     python method_comparison/run.py --out build/comparison
 
-Captions and yes/no questions, drawn at temperature 1 and greedy, with several seeds, and what the
-single views know. Runs what is not there yet, so an interrupted comparison goes on; then writes
-tables, findings and plots into docs/stickers.md. `--scenes`, `--seeds` and `--only` set the size,
-`--minutes` ends it in time, `--write` writes from what is finished and runs nothing, `--rescore`
-scores the answers that are there anew before.
+Captions and yes/no questions, drawn at temperature 1 and greedy, with several seeds, what the
+single views know, and checked captions. Runs what is not there yet, so an interrupted comparison
+goes on; then writes tables, findings and plots into docs/stickers.md and docs/check.md. `--scenes`,
+`--seeds` and `--only` set the size, `--minutes` ends it in time, `--write` writes from what is
+finished and runs nothing, `--rescore` scores the answers that are there anew before.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 
 from document import write
-from tables import BATCH, METHODS, NEW_TOKENS, SPLITS, Size, Table, select
+from tables import BATCH, NEW_TOKENS, PAGES, SPLITS, Size, Table, select
 
 ROOT = Path(__file__).parents[1]
 EVERY = 20.0
@@ -41,12 +41,13 @@ def run_table(table: Table, size: Size, out: Path) -> None:
     from secondsight.benchmarks.runner import evaluate
 
     torch.set_num_threads(1)
+    own = table.size(size)
     evaluate(
-        table.task,
-        methods=METHODS,
-        seeds=tuple(range(size.seeds)),
+        table.benchmark,
+        methods=table.methods,
+        seeds=tuple(range(own.seeds)),
         options={"dataset": "stickers", "split": table.split},
-        limit=size.scenes,
+        limit=own.scenes,
         temperature=table.temperature,
         max_new_tokens=NEW_TOKENS[table.task],
         batch_size=BATCH,
@@ -64,7 +65,7 @@ def rescore(table: Table, out: Path) -> None:
 
     folder = out / table.name
     options = {"dataset": "stickers", "split": table.split}
-    scored = score(table.task, folder, options=options)
+    scored = score(table.benchmark, folder, options=options)
     comparison = comparison_of(scored)
     if comparison is not None:
         manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
@@ -185,7 +186,7 @@ def main() -> int:
         "--only", nargs="+", default=(), choices=names, metavar="PART", help=", ".join(names)
     )
     parser.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, 8), help="processes")
-    parser.add_argument("--docs", type=Path, default=ROOT / "docs/stickers.md")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs")
     parser.add_argument("--minutes", type=float, help="stop after so long, and write what there is")
     parser.add_argument("--write", action="store_true", help="only write what is finished")
     parser.add_argument(
@@ -207,8 +208,8 @@ def main() -> int:
         except KeyboardInterrupt:
             _say("interrupted; the same command goes on from here")
             return 130
-    write(args.out, args.docs)
-    _say(f"written: {args.docs}")
+    written = [page for page, tasks in PAGES.items() if write(args.out, args.docs / page, tasks)]
+    _say(f"written: {', '.join(written)}" if written else f"{args.out}: nothing is finished")
     if failed:
         _say(f"not finished: {', '.join(failed)}; the same command tries them again")
     return 1 if failed else 0

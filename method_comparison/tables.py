@@ -14,16 +14,27 @@ METHODS = (
 """Beside regular decoding and the controls, which every run adds. Not `agla`, which needs another
 model, and not beams and `opera`, which draw nothing."""
 
+CHECKS = (
+    *("check", "check:repair=drop", "check:repair=constrain", "check:attributes=false"),
+    *("check:threshold=0.5", "check+ritual"),
+)
+"""Beside regular decoding, the controls of all methods and those of `check`; greedy, for a doubt is
+about what the model says, and not about what was drawn."""
+
 SPLITS = ("test", "conflict", "hard")
-TASKS = {"chair": "captions", "pope": "yes/no"}
-NEW_TOKENS = {"chair": 110, "pope": 4}
+TASKS = {"check": "checked captions", "chair": "captions", "pope": "yes/no"}
+PAGES = {"stickers.md": ("chair", "pope"), "check.md": ("check",)}
+"""Where in `docs` which tasks are reported."""
+
+NEW_TOKENS = {"check": 110, "chair": 110, "pope": 4}
 BATCH = 48
 
+_CHECKED_SCENES = {"test": 500, "conflict": 150, "hard": 150}
 # Seconds of one caption over those of one yes/no answer, for the estimate of the time left.
-_COST = {"chair": 5.0, "pope": 1.0}
+_COST = {"check": 7.0, "chair": 5.0, "pope": 1.0}
 # POPE asks six questions about each scene.
-_ITEMS = {"chair": 1.0, "pope": 6.0}
-_ROWS = 1 + len(METHODS) + 4
+_ITEMS = {"check": 1.0, "chair": 1.0, "pope": 6.0}
+_CONTROLS = {"check": 6, "chair": 4, "pope": 4}
 
 
 @dataclass(frozen=True)
@@ -57,12 +68,27 @@ class Table:
         """The split and how tokens are chosen, for headings."""
         return f"{self.split}, {'greedy' if self.temperature == 0 else 'temperature 1'}"
 
+    @property
+    def benchmark(self) -> str:
+        """What asks and scores."""
+        return "chair" if self.task == "check" else self.task
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """What is compared."""
+        return CHECKS if self.task == "check" else METHODS
+
+    def size(self, size: Size) -> Size:
+        """How much is asked here: greedy checks need no seeds, and made-up objects are few."""
+        return Size(_CHECKED_SCENES[self.split], 1) if self.task == "check" else size
+
     def progress(self, out: Path, size: Size) -> tuple[float, float]:
         """Work done and work in all, in yes/no answers."""
-        items, answers = _ITEMS[self.task] * size.scenes, out / self.name / "answers.jsonl"
+        own, answers = self.size(size), out / self.name / "answers.jsonl"
         done = answers.read_bytes().count(b"\n") if answers.exists() else 0
+        rows = 1 + len(self.methods) + _CONTROLS[self.task]
         cost = _COST[self.task]
-        return cost * done, cost * items * _ROWS * size.seeds
+        return cost * done, cost * _ITEMS[self.task] * own.scenes * rows * own.seeds
 
 
 def select(only: tuple[str, ...] = ()) -> list[Table]:
@@ -72,6 +98,7 @@ def select(only: tuple[str, ...] = ()) -> list[Table]:
         for temperature in (1.0, 0.0)
         for task in TASKS
         for split in SPLITS
+        if temperature == 0 or task != "check"
     ]
     return [table for table in every if not only or table.name in only]
 

@@ -13,9 +13,10 @@ pytest.importorskip("document")
 
 from document import BEGIN, END, write
 from findings import kind, overview
-from tables import METHODS, SPLITS, Size, Table, select
+from tables import METHODS, PAGES, SPLITS, Size, Table, select
 
 CHAIR, POPE = Table("chair", "test", 1.0), Table("pope", "hard", 0.0)
+TASKS = ("chair", "pope")
 
 
 def pair(against: str, difference: float, p: float = 0.001) -> dict[str, Any]:
@@ -110,7 +111,7 @@ def test_each_row_is_of_the_kind_its_figures_make_it(table: Table) -> None:
 
 def test_the_document_keeps_what_is_outside_its_markers(out: Path, tmp_path: Path) -> None:
     doc = tmp_path / "doc.md"
-    write(out, doc)
+    assert write(out, doc, TASKS)
     text = doc.read_text()
     assert text.startswith(f"before\n{BEGIN}")
     assert text.endswith(f"{END}\nafter\n")
@@ -122,19 +123,27 @@ def test_the_document_keeps_what_is_outside_its_markers(out: Path, tmp_path: Pat
     for task in ("chair", "pope"):
         assert f"doc_{task}.svg" in text
         assert "<svg" in (tmp_path / f"doc_{task}.svg").read_text()
-    write(out, doc)
+    write(out, doc, TASKS)
     assert doc.read_text() == text
+
+
+def test_what_belongs_on_another_page_leaves_a_page_as_it_is(out: Path, tmp_path: Path) -> None:
+    assert not write(out, tmp_path / "doc.md", ("check",))
+    assert "former" in (tmp_path / "doc.md").read_text()
+    assert sorted(task for tasks in PAGES.values() for task in tasks) == sorted(
+        {table.task for table in select()}
+    )
 
 
 def test_figures_of_different_weights_are_not_mixed(out: Path, tmp_path: Path) -> None:
     (out / "evidence-hard.json").write_text(json.dumps(evidence("hard", "b" * 64)))
     with pytest.raises(ValueError, match="different weights"):
-        write(out, tmp_path / "doc.md")
+        write(out, tmp_path / "doc.md", TASKS)
     assert "former" in (tmp_path / "doc.md").read_text()
 
 
 def test_all_splits_and_both_temperatures_are_tables_and_progress_is_counted(out: Path) -> None:
-    assert len(select()) == 2 * 2 * len(SPLITS)
+    assert len(select()) == (2 * 2 + 1) * len(SPLITS)
     assert select((CHAIR.name,)) == [CHAIR]
     assert CHAIR.progress(out, Size(5, 2)) == (0.0, 5 * 5 * (1 + len(METHODS) + 4) * 2)
     (out / CHAIR.name / "answers.jsonl").write_text("{}\n{}\n")

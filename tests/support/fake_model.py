@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import torch
 
 from secondsight.answer import Answer
+from secondsight.checking import Calibrations
 from secondsight.errors import UserError
 from secondsight.presets import PRESETS, Preset
 from secondsight.request import Request
@@ -45,6 +46,7 @@ class FakeModel:
     preset: Preset = PRESETS["llava-official"]
     revision: str | None = None
     identity: str = "sha256:fake"
+    calibrations: Calibrations = field(default_factory=Calibrations)
     hf_model: torch.nn.Module = field(default_factory=lambda: torch.nn.Linear(2, 1, bias=False))
     calls: list[tuple[str, int, list[str]]] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)

@@ -76,5 +76,10 @@ class Asking:
             "dtype": str(first.dtype).removeprefix("torch."),
             "device": first.device.type,
             "preset": self.preset,
+            **(
+                {"calibrations_sha256": model.calibrations.digest}
+                if any(method.checks() for method in self.methods.values())
+                else {}
+            ),
             "versions": {name: version(name) for name in _VERSIONS},
         }

@@ -46,8 +46,17 @@ def read_ground_truth(
     Raises:
         DataError: If a file is unreadable or not in COCO format.
     """
-    document = _document(instances, ("images", "annotations", "categories"))
+    document = instances_document(instances)
     return ground_truth(document, lexicon, problems, source=str(instances), captions=captions)
+
+
+def instances_document(path: PathLike) -> Mapping[str, Any]:
+    """A COCO-format instances file as it stands.
+
+    Raises:
+        DataError: If it is unreadable or not in COCO format.
+    """
+    return _document(path, ("images", "annotations", "categories"))
 
 
 def ground_truth(

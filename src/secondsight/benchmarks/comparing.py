@@ -19,6 +19,7 @@ def comparison_of(scored: Scored, *, resamples: int = RESAMPLES) -> Comparison |
         the file does not name methods.
     """
     from secondsight.methods import controls
+    from secondsight.methods.registry import is_control_of
 
     answers = {(found.method, found.seed): found.responses for found in scored.answers}
     methods = list(dict.fromkeys(method for method, _ in answers if method is not None))
@@ -43,6 +44,7 @@ def comparison_of(scored: Scored, *, resamples: int = RESAMPLES) -> Comparison |
             for method in methods
         },
         [method for method in methods if method.partition(":")[0] in known],
+        applies=is_control_of,
         resamples=resamples,
         warnings=list(dict.fromkeys(w for run in scored.runs for w in run.result.warnings)),
     )

@@ -7,7 +7,7 @@ its controls.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
@@ -180,6 +180,7 @@ def compare(
     controls: Sequence[str] = (),
     *,
     equal_length: Sequence[str] = (),
+    applies: Callable[[str, str], bool] = lambda method, control: True,
     resamples: int = RESAMPLES,
     warnings: Sequence[str] = (),
 ) -> Comparison:
@@ -194,6 +195,7 @@ def compare(
         controls: Those methods that are controls.
         equal_length: Methods that get one more control each: regular decoding's captions, cut to
             the number of words of the method's.
+        applies: Whether a control is one of a method's.
         resamples: Resamples of the bootstrap.
         warnings: Notes to hand on.
 
@@ -216,7 +218,7 @@ def compare(
     )
     controls = (*controls, *own.values())
     table = _Table(task, items, counts, seeds)
-    pairs = _pairs(table, controls, own)
+    pairs = _pairs(table, controls, own, applies)
     resampled = resample_images(
         lambda weights: table.quantities(weights, pairs), table.images, resamples=resamples
     )
@@ -299,14 +301,24 @@ class _Table:
         return -difference if self.metrics[0].better == "less" else difference
 
 
-def _pairs(table: _Table, controls: Sequence[str], own: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Each method against regular and against the best control: of all methods' and its own."""
+def _pairs(
+    table: _Table,
+    controls: Sequence[str],
+    own: Mapping[str, str],
+    applies: Callable[[str, str], bool],
+) -> list[tuple[str, str]]:
+    """Each method against regular and against the best of its controls."""
     found = []
     for method in (m for m in table.methods if m != REGULAR and m not in controls):
         if REGULAR in table.methods:
             found.append((method, REGULAR))
-        others = set(own.values()) - {own.get(method)}
-        present = [one for one in controls if one in table.methods and one not in others]
+        made = set(own.values())
+        present = [
+            one
+            for one in controls
+            if one in table.methods
+            and (one == own.get(method) if one in made else applies(method, one))
+        ]
         if present:
             best = max(present, key=lambda one: table.better(table.primary(one)))
             found.append((method, best))

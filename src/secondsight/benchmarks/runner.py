@@ -218,6 +218,7 @@ def evaluate(
             run.responses(chosen, plan.seeds, answered),
             [spec for spec, method in chosen.items() if method.control],
             equal_length=shortened,
+            applies=decoding.registry.is_control_of,
             resamples=resamples,
             warnings=(*problems.settle(), *unanswered(task, answered)),
         )
@@ -229,7 +230,8 @@ def _methods(specs: Sequence[str], controls: bool) -> dict[str, decoding.Method]
     """Methods by canonical name: regular first, controls last, each once."""
     made = [decoding.create(spec) for spec in (REGULAR, *specs)]
     if controls:
-        made += [decoding.create(name) for name in decoding.controls()]
+        names = [method.name for method in made]
+        made += [decoding.create(name) for name in decoding.controls_of(names)]
     made.sort(key=lambda method: method.control)
     return {method.spec: method for method in made}
 

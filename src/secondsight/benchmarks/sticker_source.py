@@ -53,9 +53,13 @@ def sticker_instances(split: str) -> dict[str, Any]:
         "images": [{"id": image_id(scene), "file_name": file_name(scene)} for scene in scenes],
         "categories": [{"id": c.id, "name": c.name} for c in CATEGORIES],
         "annotations": [
-            {"image_id": image_id(scene), "category_id": BY_NAME[name].id}
+            {
+                "image_id": image_id(scene),
+                "category_id": BY_NAME[item.category].id,
+                "attributes": {"color": item.colour},
+            }
             for scene in scenes
-            for name in scene.categories
+            for item in scene.objects
         ],
     }
 

@@ -175,20 +175,19 @@ class ModelAnswering:
     """
 
     def __init__(self, model: Model, plan: ModelStarter) -> None:
-        from secondsight.code_identity import code_hash
+        from secondsight.inference.provenance import identity_of
         from secondsight.methods import create
 
         self._model, self._plan, self._method = model, plan, create(plan.method)
         model.prefixes.capacity = 0  # images come once; nothing of them need be kept
         self.device = device_of(model)
-        code = code_hash(type(self._method))
         self.identity: Mapping[str, Any] = {
             "model": model.name,
             "revision": model.revision,
             "weights": model.identity,
             "dtype": str(model.hf_model.dtype).removeprefix("torch."),
             "preset": model.preset.name,
-            **({} if code is None else {"code_sha256": code}),
+            **identity_of(self._method, model.calibrations),
         }
 
     def __call__(self, rows: Sequence[Row]) -> Records:
@@ -217,6 +216,7 @@ class ModelAnswering:
             if isinstance(outcome, Answer):
                 record["text"] = outcome.text
                 record["finish_reason"] = outcome.finish_reason
+                record.update(outcome.checked())
                 views = outcome.provenance["views"]
                 if any("choice" in view for view in views):
                     record["views"] = views

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from rich import box
 from rich.table import Table
@@ -10,11 +11,17 @@ from rich.table import Table
 from secondsight.extras import needed
 from secondsight.profiling.results import Measurement, Result
 
+_WIDEST: Final = 20
+"""Characters of a name that is shown whole, whatever else there is to show."""
+
 
 def table(result: Result, workload: str) -> Table:
     """The figures of one workload; spreads and times are in the JSON form."""
-    caption = workload == "caption"
-    unit = f"{result.tokens} tokens" if caption else f"{result.questions} questions"
+    unit = {
+        "caption": f"{result.tokens} tokens",
+        "yes/no": f"{result.questions} questions",
+        "check": f"at most {result.tokens} tokens; {result.questions} questions",
+    }[workload]
     view = Table(
         title=f"{workload}: {unit}, median of {result.repeats}",
         title_justify="left",
@@ -22,22 +29,24 @@ def table(result: Result, workload: str) -> Table:
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
-    for column in columns(workload):
+    found = rows(result, workload)
+    for place, column in enumerate(columns(workload)):
         left = column in ("method", "scheme")
-        widest = max(map(len, [*column.split(), "regular" if left else ""]))
+        shown = [row[place] for row in found] if left else column.split()
+        widest = min(_WIDEST, max(map(len, shown)))
         view.add_column(column, justify="left" if left else "right", min_width=widest)
-    for row in rows(result, workload):
+    for row in found:
         view.add_row(*row)
     return view
 
 
 def columns(workload: str) -> list[str]:
     """The names of a workload's columns."""
-    own = (
-        ["x regular", "ms / token", "x", "x floor"]
-        if workload == "caption"
-        else ["questions / s", "x regular", "x naive"]
-    )
+    own = {
+        "caption": ["x regular", "ms / token", "x", "x floor"],
+        "yes/no": ["questions / s", "x regular", "x naive"],
+        "check": ["x regular", "ms / question"],
+    }[workload]
     return ["method", "scheme", "s", *own, "mem x", "passes", "single"]
 
 
@@ -52,9 +61,9 @@ def rows(result: Result, workload: str) -> list[list[str]]:
             one.scheme,
             f"{one.seconds:.3f}",
             *(
-                _caption(one)
-                if workload == "caption"
-                else _questions(one, regular, naive.get(one.method))
+                _questions(one, regular, naive.get(one.method))
+                if workload == "yes/no"
+                else _caption(one)[: len(columns(workload)) - 6]
             ),
             f"{_memory(result, one) / _memory(result, regular):.2f}",
             str(one.forwards),

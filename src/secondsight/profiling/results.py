@@ -11,7 +11,7 @@ class Measurement:
     """One method by one scheme on one workload; figures are medians over the repeats.
 
     Attributes:
-        workload: ``caption`` or ``yes/no``.
+        workload: ``caption``, ``yes/no`` or ``check``.
         method: The method, as text.
         scheme: ``regular``; ``engine``, which is regular decoding by our engine; ``naive``,
             ``joint``, ``lazy``, ``auto`` or ``auto, shared views``.
@@ -19,7 +19,8 @@ class Measurement:
             last token.
         spread: The fastest and the slowest repeat.
         ratio: Seconds over regular's, paired within each repeat.
-        per_token: Seconds per token after the first; captions only.
+        per_token: Seconds per token after the first, of captions; per question, where questions
+            are timed alone.
         token_ratio: The same over regular's; captions only.
         floor_ratio: Seconds over the least that the method can cost: regular, plus reading the
             other views' prompts once, all measured in the same repeat; captions only.

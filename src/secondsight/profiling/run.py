@@ -15,6 +15,7 @@ from secondsight.inference.model import Model
 from secondsight.methods import Method, create
 from secondsight.profiling import captions
 from secondsight.profiling.captions import measure_captions
+from secondsight.profiling.checks import measure_checks
 from secondsight.profiling.confidence import set_confidence, top_margins
 from secondsight.profiling.plan import Plan
 from secondsight.profiling.questions import measure_questions
@@ -22,6 +23,7 @@ from secondsight.profiling.results import Floor, Measurement, Result
 from secondsight.sample import Sample
 
 SCHEMES: Final = ("naive", *SCHEDULES)
+WORKLOADS: Final = ("caption", "yes/no", "check")
 OBJECTS: Final = ("dog", "car", "person", "cup", "bicycle", "cat", "chair", "bird", "apple", "bus")
 
 
@@ -51,7 +53,7 @@ def run(
         answer_tokens: Tokens per yes/no answer.
         repeats: How often each scheme is timed; all schemes take turns within a repeat.
         warmup: Repeats that do not count.
-        workloads: ``caption``, ``yes/no`` or both.
+        workloads: Some of ``caption``, ``yes/no`` and ``check``.
         schemes: Which of ``naive``, ``joint``, ``lazy`` and ``auto`` to time.
         image: The image; a random one if left out.
         single: Random weights only: the share of a caption's steps in which a single token is to
@@ -78,6 +80,8 @@ def run(
             if single_first is not None:
                 set_confidence(model, top_margins(model, samples, 1), single_first)
             found += measure_questions(plan, samples, answer_tokens)
+    if "check" in workloads:
+        found += measure_checks(plan, image, OBJECTS[:questions], tokens)
     weights = list(model.hf_model.parameters())
     return Result(
         model=model.name,
