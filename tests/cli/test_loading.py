@@ -36,7 +36,7 @@ def test_every_verb_hands_them_on(
         verb, *name, "--device", "cpu", "--dtype", "bfloat16", "--revision", "main",
         "--model-base", "base", "--vision-tower", "tower", "--device-map", "auto",
         "--load-in-8bit", "--load-in-4bit", "--attn-implementation", "sdpa",
-        "--local-files-only", "--trust-remote-code",
+        "--local-files-only", "--trust-remote-code", "--calibrations", "doubts.json",
     )  # fmt: skip
     assert (result.code, result.err) == (2, "Error: enough\n")
     assert seen == {
@@ -44,6 +44,7 @@ def test_every_verb_hands_them_on(
         "dtype": "bfloat16", "revision": "main", "model_base": "base", "vision_tower": "tower",
         "device_map": "auto", "load_in_8bit": True, "load_in_4bit": True,
         "attn_implementation": "sdpa", "local_files_only": True, "trust_remote_code": True,
+        "calibrations": "doubts.json",
     }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from PIL import Image
 
 import secondsight
 from secondsight import Request, Sample, Settings, Turn
+from secondsight.benchmarks.sticker_source import sticker_images
 from secondsight.server.engine import EngineBackend
 from secondsight.trace.modules import language_layers
 from secondsight.views import TRANSFORMS
@@ -444,3 +445,64 @@ def test_photographs_that_lie_on_their_side(
     alone = model.answer(file.getvalue(), "What is it?", max_new_tokens=8)
     assert choice["secondsight"]["provenance"]["image"] == alone.provenance["image"]
     assert choice["message"]["content"] == alone.text
+
+
+@pytest.fixture(scope="module")
+def scenes() -> Iterator[Live]:
+    """The shipped model, whose answers on scenes can be checked."""
+    with serving() as start:
+        backend = EngineBackend(secondsight.load(), batch_size=4)
+        yield start(backend, queue=100)
+        backend.close()
+
+
+@pytest.fixture(scope="module")
+def scene() -> Image.Image:
+    """One whose description holds a number that the model doubts."""
+    return list(sticker_images("conflict").values())[4]()
+
+
+def told(scenes: Live, image: Image.Image, **fields: Any) -> tuple[str, dict[str, Any]]:
+    """A description and what is said about it."""
+    body = body_of(image, "Describe this image in detail.", temperature=0, **fields)
+    response = scenes.http.post("/v1/chat/completions", json=body)
+    return text_of(response), response.json()["choices"][0]["secondsight"]
+
+
+def test_doubts_are_the_answers_own(scenes: Live, scene: Image.Image) -> None:
+    text, facts = told(scenes, scene, doubts=True)
+    alone = secondsight.load().answer(scene, "Describe this image in detail.", doubts=True)
+    assert alone.doubts
+    assert text == alone.text
+    assert facts["repairs"] == []
+    for found, expected in zip(facts["doubts"], alone.doubts, strict=True):
+        assert (found["text"], found["start"]) == (expected.text, expected.start)
+        assert found["probability"] == pytest.approx(expected.probability, abs=1e-4)
+    assert any(one["probability"] > facts["doubtful"] for one in facts["doubts"])
+    assert "doubts" not in told(scenes, scene)[1]
+
+
+@pytest.mark.parametrize("method", ["check", "check:repair=drop+ritual", "check:repair=constrain"])
+def test_a_checked_answer_is_streamed_as_it_is_given(
+    scenes: Live, scene: Image.Image, method: str
+) -> None:
+    text, facts = told(scenes, scene, method=method, seed=3)
+    alone = secondsight.load().answer(scene, "Describe this image in detail.", method, seed=3)
+    assert text == alone.text
+    assert [one["action"] for one in facts["repairs"]] == [one.action for one in alone.repairs]
+    assert facts["repairs"]
+    body = body_of(scene, "Describe this image in detail.", temperature=0, method=method, seed=3)
+    response = scenes.http.post("/v1/chat/completions", json={**body, "stream": True})
+    assert streamed(response.text) == text
+
+
+def test_tokens_of_a_repaired_answer_have_no_logprobs(scenes: Live, scene: Image.Image) -> None:
+    for field in ("logprobs", "evidence"):
+        body = body_of(scene, "Describe this image.", method="check", **{field: True})
+        response = scenes.http.post("/v1/chat/completions", json=body)
+        assert response.status_code == 400
+        assert response.json()["error"]["param"] == field
+    text, facts = told(scenes, scene, method="check:repair=none", evidence=True, logprobs=True)
+    assert text
+    assert facts["evidence"]
+    assert facts["doubts"]

@@ -233,9 +233,12 @@ def test_a_scene_whose_truth_is_known(browser: Any, live: Live) -> None:
 
 
 def test_doubtful_words_are_marked(browser: Any) -> None:
-    doubts = [{"start": 24, "end": 29, "name": "dog", "probability": 0.8}]
+    doubts = [
+        {"start": 24, "end": 29, "object": "dog", "probability": 0.8},
+        {"start": 33, "end": 38, "object": "there", "probability": 0.2},
+    ]
     with serving() as start:
-        visit = Visit(browser, start(FakeBackend(facts={"doubts": doubts})))
+        visit = Visit(browser, start(FakeBackend(facts={"doubts": doubts, "doubtful": 0.3})))
         visit.ask("\U0001f436 a dog is there")  # an emoji is one character, and two to a browser
         visit.finished()
         answer = visit.answer("regular")

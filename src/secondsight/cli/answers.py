@@ -27,7 +27,14 @@ class Key(NamedTuple):
 def settings_of(provenance: Mapping[str, Any]) -> dict[str, Any]:
     """What an answer depends on besides image and question, by name."""
     method = provenance["method"]
-    code = method.get("code_sha256")
+    own = {
+        title: method[name]
+        for name, title in (
+            ("code_sha256", "the method's code"),
+            ("calibrations_sha256", "the calibrations"),
+        )
+        if name in method
+    }
     return {
         "model": provenance["model"],
         "revision": provenance["revision"],
@@ -35,7 +42,7 @@ def settings_of(provenance: Mapping[str, Any]) -> dict[str, Any]:
         "dtype": provenance["dtype"],
         "preset": provenance["preset"],
         "method": method["spec"],
-        **({} if code is None else {"the method's code": code}),
+        **own,
         "seed": provenance["seed"],
         **provenance["settings"],
     }

@@ -41,7 +41,8 @@ def bench(
         str, typer.Option(help="Methods, separated by commas.")
     ] = "ritual,vcd,m3id,ritual+vcd",
     workloads: Annotated[
-        str, typer.Option(help="caption, yes/no, or both separated by a comma.")
+        str,
+        typer.Option(help="Of caption, yes/no and check (a caption that is asked about), some."),
     ] = "caption,yes/no",
     schemes: Annotated[
         str, typer.Option(help="What to time besides regular decoding, separated by commas.")
@@ -81,12 +82,12 @@ def bench(
     from secondsight.profiling import run
     from secondsight.profiling.report import about, floors, table
     from secondsight.profiling.report import plot as draw
-    from secondsight.profiling.run import SCHEMES
+    from secondsight.profiling.run import SCHEMES, WORKLOADS
 
     chosen = split(methods)
     if plot is not None:
         require("eval", "A plot", "matplotlib")
-    wanted = _chosen("workloads", workloads, ("caption", "yes/no"))
+    wanted = _chosen("workloads", workloads, WORKLOADS)
     timed = _chosen("schemes", schemes, SCHEMES)
     if threads is not None:
         torch.set_num_threads(threads)

@@ -97,6 +97,13 @@ COMMANDS: Final = (
         "StickerScenes, the bundled model's world, as files.",
         MEASURE,
     ),
+    Command(
+        "calibrate",
+        "calibrate",
+        "calibrate",
+        "What a model's yes and no about its own answers mean.",
+        MEASURE,
+    ),
     Command("bench", "bench", "bench", "Measure speed and memory.", MEASURE, own_methods=True),
     Command("trace", "trace", "trace", "Every tensor from the pixels to the token.", INSIDE),
     Command("verify", "verify", "verify", "Check a checkpoint against the original.", INSIDE),

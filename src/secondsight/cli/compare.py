@@ -18,7 +18,8 @@ from rich.text import Text
 from secondsight.cli import images as naming
 from secondsight.cli import options
 from secondsight.cli.loading import Loading, loads_a_model
-from secondsight.cli.output import stderr, stdout
+from secondsight.cli.output import say, stderr, stdout
+from secondsight.errors import UserError
 from secondsight.settings import Settings, as_stops
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ def compare(
     methods: Annotated[
         str | None,
         typer.Option(
-            help="Methods by comma, such as ritual,vcd:alpha=2; left out: all of them. Regular "
-            "decoding always comes first.",
+            help="Methods by comma, such as ritual,vcd:alpha=2; left out: all that the model can "
+            "do. Regular decoding always comes first.",
             show_default=False,
             rich_help_panel="Decoding",
         ),
@@ -123,7 +124,13 @@ def compare(
     with stderr().status("") as status:
         for method in chosen:
             status.update(f"{method.spec} ({len(rows) + 1} of {len(chosen)}) ...")
-            answer = loaded.answer(opened, question, method, **asdict(settings))
+            try:
+                answer = loaded.answer(opened, question, method, **asdict(settings))
+            except UserError as error:
+                if methods is not None or not rows:
+                    raise
+                say(f"{method.spec} is left out. {error}")
+                continue
             rows.append(Row(method, answer, marked(rows[0].answer if rows else answer, answer)))
     if as_json:
         record = {
@@ -155,7 +162,7 @@ def chosen_methods(text: str | None, controls: bool) -> list[Method]:
     ]
     specs = known if text is None else [REGULAR, *methods.split(text)]
     if controls and text is not None:
-        specs += methods.controls()
+        specs += methods.controls_of(specs)
     made = {method.spec: method for method in map(methods.create, specs)}
     return sorted(made.values(), key=lambda method: method.control)
 

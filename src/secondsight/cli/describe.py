@@ -17,6 +17,7 @@ from secondsight.errors import ImageError, UserError
 from secondsight.settings import Settings, as_stops
 
 if TYPE_CHECKING:
+    from secondsight.answer import Answer
     from secondsight.images import Images
     from secondsight.inference import Model
     from secondsight.methods import Method
@@ -51,6 +52,14 @@ def describe(
     seed: options.Seed = 0,
     stop: options.Stop = None,
     plugin: options.Plugin = None,
+    doubts: Annotated[
+        bool,
+        typer.Option(
+            "--doubts",
+            help="Ask the model about what it has stated, and underline what it doubts; --json "
+            "and --out list it.",
+        ),
+    ] = False,
     listed: Annotated[
         Path | None,
         typer.Option(
@@ -105,6 +114,7 @@ def describe(
       [cyan]secondsight describe before.jpg after.jpg --together -q "What changed?" -m NAME[/cyan]
       [cyan]secondsight describe cat.jpg -m llava-hf/llava-1.5-7b-hf --method ritual:alpha=3[/cyan]
       [cyan]secondsight describe cat.jpg --temperature 1 --seed 7 --json[/cyan]
+      [cyan]secondsight describe cat.jpg --doubts[/cyan]
       [cyan]secondsight describe photos/ --out answers.jsonl --csv[/cyan]
       [cyan]secondsight describe --list images.jsonl --out answers.jsonl --method vcd[/cyan]
 
@@ -133,7 +143,7 @@ def describe(
         names = naming.named(images, no_image, folders=True)
         asks = [names] if together or no_image else [[name] for name in names]
         write = _writer(as_json, as_csv)
-        _describe(asks, question, _method(method, plugin), settings, loading, write)
+        _describe(asks, question, _method(method, plugin, doubts), settings, loading, write)
         return
     if listed is not None and (images or no_image or together):
         raise UserError("Name images either on the command line or in --list, not both.")
@@ -151,7 +161,7 @@ def describe(
     else:
         names = naming.named(images, no_image, folders=True)
         entries = named_entries(names, question, together=together)
-    chosen = _method(method, plugin)
+    chosen = _method(method, plugin, doubts)
     with list_answers(out) as answers:
         loaded = loading.load()
         failed = answer_list(loaded, entries, answers, chosen, settings, batch_size)
@@ -172,12 +182,15 @@ def _writer(as_json: bool, as_csv: bool) -> Callable[[Mapping[str, Any]], None] 
     return tables.as_json if as_json else tables.Csv()
 
 
-def _method(spec: str, plugin: list[Path] | None) -> Method:
+def _method(spec: str, plugin: list[Path] | None, doubts: bool) -> Method:
     from secondsight.cli.plugins import load_plugins
     from secondsight.methods import create
 
     load_plugins(plugin or ())
-    return create(spec)
+    method = create(spec)
+    if not doubts or method.checks() is not None:
+        return method
+    return create("check:repair=none" if spec == "regular" else f"check:repair=none+{spec}")
 
 
 def _describe(
@@ -199,7 +212,10 @@ def _describe(
         asked = {"image": naming.as_field(names), "question": question}
         try:
             images = opened or naming.opened(names)
-            if write is None:
+            if write is None and _only_reports(method):
+                answer = model.answer(images, question, method, **asdict(settings))
+                _underlined(answer)
+            elif write is None:
                 _stream(model, images, question, method, settings)
             else:
                 answer = model.answer(images, question, method, **asdict(settings))
@@ -224,5 +240,40 @@ def _stream(
             typer.echo()
             raise
     typer.echo()
-    if stream.answer and stream.answer.finish_reason == "length":
+    if stream.answer:
+        _remarks(stream.answer)
+
+
+def _only_reports(method: Method) -> bool:
+    """Whether the answer's doubts are what is asked for."""
+    checking = method.checks()
+    return checking is not None and checking.repair == "none"
+
+
+def _underlined(answer: Answer) -> None:
+    """Write an answer with its doubtful words underlined, and say how doubtful they are."""
+    from rich.text import Text
+
+    from secondsight.cli.output import stdout
+    from secondsight.methods.checks import DOUBTFUL
+
+    doubtful = [one for one in answer.doubts or () if one.probability > DOUBTFUL]
+    text = Text(answer.text)
+    for one in doubtful:
+        text.stylize("underline", one.start, one.end)
+    stdout().print(text, soft_wrap=True)
+    for one in doubtful:
+        of = "" if one.kind == "object" else f" ({one.kind} of {one.object})"
+        how = "likely" if one.calibrated else "by its own yes and no, not calibrated,"
+        say(f"  {one.text}{of}: {one.probability:.0%} {how} made up")
+    if not doubtful:
+        say(f"  nothing doubtful in {len(answer.doubts or ())} statements")
+    _remarks(answer)
+
+
+def _remarks(answer: Answer) -> None:
+    for one in answer.repairs:
+        words = ", ".join(dict.fromkeys(doubt.text for doubt in one.doubts))
+        say(f"({one.action}, for it said: {words})")
+    if answer.finish_reason == "length":
         say("(cut off at the length limit; see --max-new-tokens)")

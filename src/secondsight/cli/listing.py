@@ -16,8 +16,8 @@ from secondsight.cli.interrupts import EXIT_CODE
 from secondsight.cli.list_lines import Entry, remarks
 from secondsight.cli.output import say
 from secondsight.cli.progress import progress
-from secondsight.code_identity import code_hash
 from secondsight.errors import UserError
+from secondsight.inference.provenance import identity_of
 from secondsight.request import Request
 from secondsight.settings import Settings
 
@@ -106,10 +106,14 @@ def _record(key: Key, outcome: Answer | UserError, method: Method, model: Model)
             **asked,
             "text": outcome.text,
             "finish_reason": outcome.finish_reason,
+            **outcome.checked(),
             "provenance": {
                 **outcome.provenance,
                 "weights": model.identity,
-                "method": {**outcome.provenance["method"], **_code(method)},
+                "method": {
+                    **outcome.provenance["method"],
+                    **identity_of(method, model.calibrations),
+                },
             },
         }
     return {**asked, "error": str(outcome)}
@@ -137,18 +141,11 @@ def _settings(model: Model, method: Method, settings: Settings) -> dict[str, Any
             "weights": model.identity,
             "dtype": str(model.hf_model.dtype).removeprefix("torch."),
             "preset": model.preset.name,
-            "method": {"spec": method.spec, **_code(method)},
+            "method": {"spec": method.spec, **identity_of(method, model.calibrations)},
             "seed": chosen.pop("seed"),
             "settings": chosen,
         }
     )
-
-
-def _code(method: Method) -> dict[str, Any]:
-    """Whose code the method is, where it does not come with secondsight."""
-    own: type = type(method)
-    code = code_hash(own)
-    return {} if code is None else {"code_sha256": code}
 
 
 def _refuse_other_question(answers: AnswersFile[Key], entries: Sequence[Entry]) -> None:

@@ -69,6 +69,14 @@ class Loading:
     attn_implementation: Annotated[
         str | None, _option(help="eager, sdpa or flash_attention_2.")
     ] = None
+    calibrations: Annotated[
+        str | None,
+        _option(
+            help="What the model's yes and no mean, from secondsight calibrate; left out: the "
+            "checkpoint's doubts.json.",
+            metavar="FILE",
+        ),
+    ] = None
     local_files_only: Annotated[
         bool, _option("--local-files-only", help="Fetch nothing from the hub.")
     ] = False

@@ -14,7 +14,6 @@ from secondsight.cli import options
 from secondsight.cli.loading import Loading, loads_a_model
 from secondsight.cli.output import say
 from secondsight.errors import UserError
-from secondsight.extras import require
 
 if TYPE_CHECKING:
     from secondsight.trace import Trace
@@ -123,7 +122,6 @@ def trace(
       [cyan]secondsight trace before.jpg after.jpg -q "What changed?" -m NAME[/cyan]
       [cyan]secondsight trace cat.jpg --format json --keep tensors.safetensors[/cyan]
     """
-    require("trace", "A trace")
     kind = report_format or _format_of(out)
     target = out or Path(f"trace.{kind.value}")
     options.checked_question(question)

@@ -23,6 +23,7 @@ class Generation:
         share_views: Whether what the views draw depends on the images alone.
         evidence: Whether to say what speaks for each token.
         top_logprobs: How many alternatives to each token to give; None for no log-probabilities.
+        doubts: Whether to ask the model about what it has said.
     """
 
     sample: Sample
@@ -31,6 +32,13 @@ class Generation:
     share_views: bool = False
     evidence: bool = False
     top_logprobs: int | None = None
+    doubts: bool = False
+
+    @property
+    def repaired(self) -> bool:
+        """Whether what is written is not what is answered, token for token."""
+        checking = self.method.checks()
+        return checking is not None and checking.repair != "none"
 
 
 @dataclass(frozen=True)

@@ -61,16 +61,17 @@ class EngineBackend:
             generation.method,
             generation.settings,
             share_views=generation.share_views,
+            doubts=generation.doubts,
         )
-        asked = self._model.prepare(request).without_images()
+        asked = self._model.prepare(request)
+        if asked.checking is None:  # whose questions need them again
+            asked = asked.without_images()
         generation = replace(generation, sample=asked.request.sample)
         del request
         listening = _Listener(generation, asked.names, self._texts, on_token, on_end)
-        ticket = Ticket(
-            self._model.backbone,
-            self._model.runner,
+        ticket = self._model.start(
             asked,
-            listener=listening.hear,
+            listening.hear,
             observer=listening.observe if listening.watching else None,
         )
         ticket.add_done_callback(listening.end)

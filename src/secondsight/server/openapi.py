@@ -71,7 +71,7 @@ _COMPLETION: Final = {
                     "logprobs": {"type": ["object", "null"]},
                     "secondsight": {
                         "type": "object",
-                        "description": "The method, seed, provenance and evidence of the answer.",
+                        "description": "Method, seed, provenance, evidence, doubts and repairs.",
                     },
                 },
             },

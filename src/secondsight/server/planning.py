@@ -120,14 +120,25 @@ def _generation(
 ) -> Generation:
     if asked.top_logprobs is not None and not asked.logprobs:
         raise bad_request("top_logprobs needs logprobs: true.", "top_logprobs")
-    return Generation(
+    found = Generation(
         sample=_sample(talk),
         method=method,
         settings=settings,
         share_views=asked.share_views,
         evidence=asked.evidence,
         top_logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
+        doubts=asked.doubts,
     )
+    if found.repaired and (asked.logprobs or asked.evidence):
+        field = "logprobs" if asked.logprobs else "evidence"
+        if field == "evidence" and isinstance(asked, CompareRequest):
+            return replace(found, evidence=False)  # the answer says so
+        raise bad_request(
+            f"{method.name} answers with what is left after its repairs, whose tokens have no "
+            f"{field}. Leave it out, or use {method.name}:repair=none.",
+            field,
+        )
+    return found
 
 
 def _sample(talk: Conversation) -> Sample:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from secondsight.methods.checks import Checking
 from secondsight.server.backend import Ended, Generation, Scored, Token
 
 _REASONS: Final = {"eos": "stop", "stop": "stop", "length": "length", "cancelled": "stop"}
@@ -174,6 +175,9 @@ class Reply:
         }
         if choice.generation.evidence:
             facts["evidence"] = _evidence(tokens)
+        if ended.answer.doubts is not None:
+            facts.update(ended.answer.checked())
+            facts["doubtful"] = (method.checks() or Checking()).threshold
         return facts
 
     def _provenance(self, provenance: Mapping[str, Any]) -> dict[str, Any]:

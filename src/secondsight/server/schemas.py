@@ -125,6 +125,7 @@ class ChatRequest(Asked):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     evidence: bool = False
+    doubts: bool = False
 
 
 class CompareRequest(Asked):
@@ -136,6 +137,7 @@ class CompareRequest(Asked):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     evidence: bool = False
+    doubts: bool = False
 
 
 class TraceRequest(Asked):

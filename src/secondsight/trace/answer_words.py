@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
+from secondsight.answer import Doubt
 from secondsight.objects.lexicon import coco_lexicon
 from secondsight.objects.mentions import find_mentions
 from secondsight.trace.token_facts import TokenFacts, Word
@@ -42,8 +43,16 @@ def _same_until(one: str, other: str) -> int:
     return min(len(one), len(other))
 
 
-def answer_words(tokens: Sequence[TokenFacts]) -> tuple[Word, ...]:
-    """The words of the answer, with the objects that they name."""
+def answer_words(
+    tokens: Sequence[TokenFacts], doubts: Sequence[Doubt] = (), threshold: float = 1.0
+) -> tuple[Word, ...]:
+    """The words of the answer, with the objects that they name.
+
+    Args:
+        tokens: The answer's tokens.
+        doubts: What is doubted of the answer.
+        threshold: What is likelier than this to be made up is doubtful.
+    """
     text = "".join(token.text for token in tokens)
     spans = []
     end = 0
@@ -62,5 +71,11 @@ def answer_words(tokens: Sequence[TokenFacts]) -> tuple[Word, ...]:
         bits = [tokens[index].dependence for index in inside]
         known = [value for value in bits if value is not None]
         named = next((one.object for one in mentions if one.start < stop and one.end > start), None)
-        found.append(Word(match.group(), inside, sum(known) if known else None, named))
+        likely = max(
+            (one.probability for one in doubts if one.start < stop and one.end > start),
+            default=None,
+        )
+        doubtful = likely is not None and likely > threshold
+        dependence = sum(known) if known else None
+        found.append(Word(match.group(), inside, dependence, named, likely, doubtful))
     return tuple(found)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
 from secondsight.answer import Answer
+from secondsight.checking.calibration import Calibrations
 from secondsight.decoding.changes import Changes
 from secondsight.decoding.engine import Engine
 from secondsight.decoding.step import Step
-from secondsight.extras import require
 from secondsight.files import check_writable
 from secondsight.inference.backbone import Backbone
+from secondsight.inference.checked import CheckedTicket
 from secondsight.inference.prepare import PreparedRequest
 from secondsight.inference.runner import Runner
-from secondsight.inference.ticket import Ticket
+from secondsight.inference.ticket import DirectTicket
 from secondsight.request import Request
 from secondsight.trace.activations import PromptActivations
 from secondsight.trace.answer_words import answer_words, token_texts
@@ -44,6 +45,11 @@ class Traceable(Protocol):
     @property
     def backbone(self) -> Backbone:
         """Model, encoder and protocol as data."""
+        ...
+
+    @property
+    def calibrations(self) -> Calibrations:
+        """What the model's yes and no mean."""
         ...
 
     @property
@@ -104,9 +110,7 @@ def record(
         TraceStoppedError: Nobody wants it any more.
         UserError: The request cannot be answered; a layer that the model does not have, or a
             file that cannot be written.
-        MissingPackageError: The extra ``trace`` is not installed.
     """
-    require("trace", "A trace")
     options = options or Options()
     layers = parse_layers(options.layers, layer_count(model.backbone.hf_model))
     if options.keep is not None:
@@ -197,11 +201,25 @@ class _Recording:
             self.changes = [row.changes for row in self.engine.running[0].rows]
 
         self.calls.next_phase()
-        ticket = Ticket(
+        ticket = DirectTicket(
             self.backbone, Runner(self.engine), prepared.without_images(), observer=watch
         )
         with self.activations.watching(), self.calls.recording():
-            return ticket.result()
+            answer = ticket.result()
+        return answer if prepared.checking is None else self._doubted(prepared, answer)
+
+    def _doubted(self, prepared: PreparedRequest, answer: Answer) -> Answer:
+        """The answer as it was first written, with how far each statement is to be doubted.
+
+        It is written a second time, so that nothing of the questions is taken for the answer's.
+        """
+        assert prepared.checking is not None
+        checking = replace(prepared.checking, repair="none")
+        calibrations = self.model.calibrations
+        ticket = CheckedTicket(self.backbone, Runner(self.engine), prepared, checking, calibrations)
+        found = ticket.result()
+        facts = {**answer.provenance, "checking": found.provenance["checking"]}
+        return replace(answer, doubts=found.doubts, provenance=facts)
 
     def _assembled(
         self,
@@ -223,6 +241,7 @@ class _Recording:
                     keeper.keep(f"inputs.{name}.{key}", inputs[key])
         if self.options.keep is not None:
             keeper.write(Path(self.options.keep))
+        threshold = 1.0 if prepared.checking is None else prepared.checking.threshold
         return Trace(
             answer=answer,
             config=config_facts(backbone),
@@ -231,7 +250,7 @@ class _Recording:
             flow=self.calls.phases(),
             output=output_facts(prepared, tokens.ids, answer.text, inference.ids, keeper),
             tokens=facts,
-            words=answer_words(facts),
+            words=answer_words(facts, answer.doubts or (), threshold),
             views=view_facts(backbone, prepared, patches),
             attention=found.attention,
             lens=found.lens,

@@ -89,12 +89,16 @@ class Word:
         tokens: The places in the answer of the tokens that begin in it.
         dependence: Bits by which the image raises its probability; None where not known.
         object: The object that it names, if any.
+        doubt: How likely what it states is made up, where the model was asked about that.
+        doubtful: Whether that is more than the method lets pass.
     """
 
     text: str
     tokens: tuple[int, ...]
     dependence: float | None
     object: str | None
+    doubt: float | None = None
+    doubtful: bool = False
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ export class Answer {
   end(facts) {
     this.facts = facts;
     this.finish(`${this.length}, ${FINISHED[facts.finish_reason] ?? facts.finish_reason}`, `seed ${facts.seed}`);
-    this.#doubts(facts.doubts ?? []);
+    this.#doubts((facts.doubts ?? []).filter((one) => one.probability > facts.doubtful));
   }
 
   /** It will not become whole. */
