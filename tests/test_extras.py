@@ -15,7 +15,8 @@ from support import process
 
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONAL = sorted({module for modules in extras.EXTRAS.values() for module in modules})
-BLOCKED = f"import sys\nfor name in {OPTIONAL}:\n    sys.modules[name] = None\n"
+HIDDEN = [*OPTIONAL, "sklearn"]  # which needs scipy; tests bring it, and transformers tries it
+BLOCKED = f"import sys\nfor name in {HIDDEN}:\n    sys.modules[name] = None\n"
 CLI = BLOCKED + "from secondsight.cli import main\nsys.argv[0] = 'secondsight'\nmain()\n"
 
 
