@@ -37,6 +37,7 @@ def write(out: Path, docs: Path, tasks: tuple[str, ...]) -> bool:
         ValueError: If the runs are of different weights or the document has no markers.
     """
     # Here, because it loads torch, which the command's own process sets up first.
+    from detection import doubts
     from findings import findings, overview, prior_table, reading, telling_table
     from pages import write_pages
 
@@ -63,6 +64,8 @@ def write(out: Path, docs: Path, tasks: tuple[str, ...]) -> bool:
             plot(tables, docs.with_name(name))
             blocks.append(f"![{TASKS[task].capitalize()}: every method and split]({name})")
     blocks += findings(results)
+    if "check" in tasks:
+        blocks += doubts(out)
     blocks += shorter(results)
     frontier_plot = docs.with_name(f"{docs.stem}_frontier.svg")
     if frontier(results, frontier_plot):

@@ -67,7 +67,7 @@ def gather(split: str, scenes: int, out: Path) -> None:
     }
     if path.exists() and json.loads(path.read_text())["what"] == what:
         return
-    captions, questions = _items("chair", split, scenes), _items("pope", split, scenes)
+    captions, questions = items_of("chair", split, scenes), items_of("pope", split, scenes)
     found = {
         "what": what,
         "mentions": _mentions(model, captions),
@@ -77,7 +77,8 @@ def gather(split: str, scenes: int, out: Path) -> None:
     write_atomic(path, json.dumps(found) + "\n")
 
 
-def _items(benchmark: str, split: str, scenes: int) -> list[Item]:
+def items_of(benchmark: str, split: str, scenes: int) -> list[Item]:
+    """What a benchmark asks about the first scenes of a split."""
     made = create(benchmark, {"dataset": "stickers", "split": split})
     return first_images(made.load(Problems(lenient=False)).items, scenes)
 
@@ -221,27 +222,18 @@ def telling(mentions: Sequence[Mapping[str, Any]]) -> dict[str, Figure] | None:
     if not true or not false:
         return None
     high, low = [method_scores(m) for m in true], [method_scores(m) for m in false]
-    wins = {
-        name: _wins([one[name] for one in high], [one[name] for one in low]) for name in high[0]
-    }
-    names = list(wins)
+    names = list(high[0])
+    values = {n: ([one[n] for one in high], [one[n] for one in low]) for n in names}
     place = {image: n for n, image in enumerate(dict.fromkeys(m["image"] for m in mentions))}
     where = [[place[m["image"]] for m in group] for group in (true, false)]
 
     def areas(weights: Array) -> Array:
-        of_true, of_false = weights[:, where[0]], weights[:, where[1]]
-        pairs = of_true.sum(axis=1) * of_false.sum(axis=1)
-        with np.errstate(invalid="ignore"):
-            found = np.stack(
-                [np.einsum("rt,tf,rf->r", of_true, wins[n], of_false, optimize=True) / pairs
-                 for n in names]
-            )  # fmt: skip
-        found = np.nan_to_num(found, nan=0.5)
+        found = np.stack([areas_under_curve(weights, values[n], where) for n in names])
         methods = found[[names.index(n) for n in ("ritual", "vcd", "m3id")]]
         return np.concatenate([found, methods - found[0]])
 
     keys = [*names, *(f"{n} - original" for n in ("ritual", "vcd", "m3id"))]
-    return _figures(areas, len(place), keys)
+    return figures(areas, len(place), keys)
 
 
 def prior_shares(mentions: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
@@ -282,10 +274,35 @@ def _mean(values: Sequence[bool], images: Sequence[str]) -> Figure:
         drawn = weights[:, where]
         return np.asarray(drawn @ of / drawn.sum(axis=1))[None]
 
-    return _figures(share, len(place), ["share"])["share"]
+    return figures(share, len(place), ["share"])["share"]
 
 
-def _figures(quantities: Any, images: int, names: Sequence[str]) -> dict[str, Figure]:
+def areas_under_curve(
+    weights: Array, values: Sequence[Sequence[float]], where: Sequence[Sequence[int]]
+) -> Array:
+    """How often a value of the first group is higher than one of the second, of shape (rows,).
+
+    Args:
+        weights: Of the images, float64 of shape (rows, images).
+        values: Of both groups.
+        where: The image of each value.
+    """
+    one, other = (weights[:, list(places)] for places in where)
+    wins = _wins(*values)
+    pairs = one.sum(axis=1) * other.sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        found = np.einsum("rt,tf,rf->r", one, wins, other, optimize=True) / pairs
+    return np.nan_to_num(found, nan=0.5)
+
+
+def figures(quantities: Any, images: int, names: Sequence[str]) -> dict[str, Figure]:
+    """Quantities with their intervals over images.
+
+    Args:
+        quantities: Makes them, of shape (names, rows), of weights of shape (rows, images).
+        images: How many images there are.
+        names: What they are called.
+    """
     values = quantities(np.ones((1, images)))[:, 0]
     spread = resample_images(quantities, images, resamples=RESAMPLES)
     if spread is None:

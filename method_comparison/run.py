@@ -81,6 +81,15 @@ def run_evidence(split: str, size: Size, out: Path) -> None:
     gather(split, size.scenes, out)
 
 
+def run_doubts(split: str, out: Path) -> None:
+    """Asks the model about its own captions of one split."""
+    import torch
+    from detection import gather
+
+    torch.set_num_threads(1)
+    gather(split, out)
+
+
 def run(
     out: Path, size: Size, only: tuple[str, ...], jobs: int, minutes: float | None
 ) -> list[str]:
@@ -110,6 +119,8 @@ def run(
         for split in SPLITS:
             if not only or f"evidence-{split}" in only:
                 named[pool.submit(run_evidence, split, size, out)] = f"evidence-{split}"
+            if not only or f"doubts-{split}" in only:
+                named[pool.submit(run_doubts, split, out)] = f"doubts-{split}"
         submit([table for table in wanted if not table.temperature])
         unfinished: list[str] = []
         try:
@@ -175,7 +186,10 @@ def _say(text: str) -> None:
 
 def main() -> int:
     """The command."""
-    names = [*(table.name for table in select()), *(f"evidence-{split}" for split in SPLITS)]
+    names = [
+        *(table.name for table in select()),
+        *(f"{part}-{split}" for part in ("evidence", "doubts") for split in SPLITS),
+    ]
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

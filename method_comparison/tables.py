@@ -29,7 +29,7 @@ PAGES = {"stickers.md": ("chair", "pope"), "check.md": ("check",)}
 NEW_TOKENS = {"check": 110, "chair": 110, "pope": 4}
 BATCH = 48
 
-_CHECKED_SCENES = {"test": 500, "conflict": 150, "hard": 150}
+CHECKED_SCENES = {"test": 500, "conflict": 150, "hard": 150}
 # Seconds of one caption over those of one yes/no answer, for the estimate of the time left.
 _COST = {"check": 7.0, "chair": 5.0, "pope": 1.0}
 # POPE asks six questions about each scene.
@@ -80,7 +80,7 @@ class Table:
 
     def size(self, size: Size) -> Size:
         """How much is asked here: greedy checks need no seeds, and made-up objects are few."""
-        return Size(_CHECKED_SCENES[self.split], 1) if self.task == "check" else size
+        return Size(CHECKED_SCENES[self.split], 1) if self.task == "check" else size
 
     def progress(self, out: Path, size: Size) -> tuple[float, float]:
         """Work done and work in all, in yes/no answers."""
