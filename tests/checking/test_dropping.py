@@ -52,6 +52,8 @@ def test_what_stays(text: str, objects: list[str], left: str) -> None:
         ("There is a red apple and a dog.", "red", "There is an apple and a dog."),
         ("There are two red cups.", "two", "There are some red cups."),
         ("There are red cups.", "red", "There are cups."),
+        ("The three bears are here.", "three", "The bears are here."),
+        ("All of the 3 bears are here.", "3", "All of the bears are here."),
         ("Two dogs play.", "Two", "Some dogs play."),
         ("A dog is here. The cup is red.", "red", "A dog is here."),
     ],

@@ -42,6 +42,10 @@ _PREPOSITION: Final = re.compile(
     re.IGNORECASE,
 )
 _BE: Final = re.compile(r"\b(?:is|are|was|were|be|being|been)\s*$", re.IGNORECASE)
+_DETERMINED: Final = re.compile(
+    r"\b(?:the|these|those|all|his|her|its|their|both)\s+(?:of\s+the\s+)?$", re.IGNORECASE
+)
+"""What stands before a number without which the name is several all the same."""
 _IS: Final = re.compile(r"(?<!there )\b(?:is|are)\s+$", re.IGNORECASE)
 """What stands before a word that is said of something, as in "the cup is red"."""
 _PREDICATE: Final = re.compile(
@@ -90,8 +94,8 @@ def _plain(sentence: str, word: Span, doubted: list[Span]) -> tuple[str, list[Sp
         return sentence, sorted([*doubted, word])
     number = sentence[word[0] : word[1]].lower() in NUMBERS or sentence[word[0]].isdigit()
     start, end = word[0], len(sentence) - len(sentence[word[1] :].lstrip())
-    new = "some " if number else ""
-    if number and (not sentence[: word[0]].strip()):
+    new = "some " if number and not _DETERMINED.search(sentence, 0, start) else ""
+    if new and not sentence[:start].strip():
         new = "Some "
     article = re.search(r"\b(an?)\s+$", sentence[:start], re.IGNORECASE)
     if not number and article:
