@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import io
+import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -96,6 +99,31 @@ def test_what_a_method_decided_is_shown(model: secondsight.Model, photograph: Im
         assert token.facts == plain(evidence.facts)
     for report in (trace.to_html(), trace.to_markdown()):
         assert "The method's layer" in report
+
+
+@pytest.mark.parametrize(("method", "fact"), [("sid", "kept_tokens"), ("avisc", "blind_tokens")])
+def test_image_tokens_that_a_method_chose_are_lit_in_the_image(
+    model: secondsight.Model, photograph: Image.Image, method: str, fact: str
+) -> None:
+    trace = model.trace(photograph, "Is there a dog in the image?", method, max_new_tokens=2)
+    places = set(trace.tokens[0].facts[fact])
+    rows, columns = trace.attention[0].grid or (0, 0)
+    assert 0 < len(places) < rows * columns
+    title = fact.replace("_", " ")
+    lit = re.findall(rf'<img src="([^"]+)" alt="The image, bright at the method\'s {title}">',
+                     trace.to_html())  # fmt: skip
+    assert len(lit) == sum(fact in token.facts for token in trace.tokens) > 0
+    with Image.open(io.BytesIO(base64.b64decode(lit[0].partition(",")[2]))) as opened:
+        colours = np.asarray(opened.convert("RGB"), dtype=float)
+    shown = colours[..., 0] - colours[..., 2]
+    high, wide = shown.shape[0] / rows, shown.shape[1] / columns
+    amber = [
+        shown[round((n // columns + 0.5) * high), round((n % columns + 0.5) * wide)]
+        for n in range(rows * columns)
+    ]
+    inside = np.array([amber[n] for n in range(rows * columns) if n in places])
+    outside = np.array([amber[n] for n in range(rows * columns) if n not in places])
+    assert inside.min() > outside.max() + 10  # amber on grey
 
 
 def test_teacher_forcing_agrees_with_the_live_run(trace: Trace) -> None:

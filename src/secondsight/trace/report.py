@@ -9,6 +9,8 @@ import re
 from functools import cache
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 from PIL import Image
@@ -30,6 +32,7 @@ def html(trace: TraceData) -> str:
         .render(
             trace=trace,
             thumbnails=_thumbnails(trace),
+            chosen=_chosen_tokens(trace),
             overlays=[
                 (place, view, _last_image(facts))
                 for place, (view, facts) in enumerate(_shown_views(trace))
@@ -94,13 +97,42 @@ def _thumbnails(trace: TraceData) -> list[list[tuple[ViewAttention, str]]]:
     for attention, view in _shown_views(trace):
         if attention.grid is None:
             continue
-        encoded = _last_image(view).partition(",")[2]
-        with Image.open(io.BytesIO(base64.b64decode(encoded))) as opened:
-            base = opened.convert("RGB")
+        base = _opened(_last_image(view))
         for place, row in enumerate(attention.mean):
-            lit = heat(base, row, attention.grid, side=_THUMBNAIL)
-            images[place].append((attention, data_uri(lit, quality=60)))
+            images[place].append((attention, _lit(base, row, attention.grid)))
     return images
+
+
+def _chosen_tokens(trace: TraceData) -> list[list[tuple[str, str]]]:
+    """For each token, the image lit at the image tokens that the method has chosen, by their name.
+
+    Only where the image tokens are the patches of one image, one by one.
+    """
+    views = _shown_views(trace)
+    grid = views[0][0].grid if views else None
+    spliced = trace.inference.splicing
+    if grid is None or len(spliced.slots) != 1 or spliced.features != grid[0] * grid[1]:
+        return [[] for _ in trace.tokens]
+    base = _opened(_last_image(views[0][1]))
+    found = []
+    for token in trace.tokens:
+        named = {name: value for name, value in token.facts.items() if name.endswith("_tokens")}
+        drawn = []
+        for name, places in named.items():
+            lit = np.zeros(grid[0] * grid[1], np.float32)
+            lit[np.asarray(places, np.int64)] = 1
+            drawn.append((name.replace("_", " "), _lit(base, lit, grid)))
+        found.append(drawn)
+    return found
+
+
+def _lit(base: Image.Image, values: npt.NDArray[np.float32], grid: tuple[int, int]) -> str:
+    return data_uri(heat(base, values, grid, side=_THUMBNAIL), quality=60)
+
+
+def _opened(uri: str) -> Image.Image:
+    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as opened:
+        return opened.convert("RGB")
 
 
 def _script_data(trace: TraceData) -> Markup:
