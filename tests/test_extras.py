@@ -89,7 +89,6 @@ def test_a_command_names_what_installs_its_extra(
 
 WITH_ONE: dict[str, str] = {
     "eval": "from secondsight.benchmarks import plots, report, runner, statistics",
-    "trace": "import secondsight as s\ns.load().trace(s.demo_image(), 'Is it?', max_new_tokens=1)",
     "serve": "import secondsight.server.run",
     "bulk": "import fsspec, pyarrow.parquet, secondsight.bulk.parquet, secondsight.bulk.storage",
     "ray": "import ray, secondsight.bulk.ray",

@@ -251,6 +251,7 @@ def test_every_registered_method_is_compared() -> None:
         name
         for name in secondsight.methods.names()
         if secondsight.methods.get(name).__module__.startswith("secondsight.")
+        and create(name).checks() is None  # a check is judged where it is done, beside the answers
     }
     assert ours | JUDGED == shipped
     for spec, (views, _) in METHODS.items():
