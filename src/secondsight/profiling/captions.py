@@ -13,7 +13,7 @@ from secondsight.decoding import SCHEDULES, Step
 from secondsight.inference.model import Model
 from secondsight.methods import Method, create
 from secondsight.profiling import schemes
-from secondsight.profiling.meter import Clock, Timing, timed
+from secondsight.profiling.meter import Clock, Timing, passes, timed
 from secondsight.profiling.plan import ENGINE, REGULAR, Key, Plan, paired_ratio
 from secondsight.profiling.results import Floor, Measurement
 from secondsight.request import Request
@@ -60,9 +60,13 @@ def measure_captions(
         timing = timed(model.hf_model, tasks[key])
         if repeat >= 0:
             timings[key].append(timing)
+    forwards: dict[Key, int] = {}
+    for key, task in tasks.items():
+        model.prefixes.clear()
+        forwards[key] = passes(model.hf_model, partial(task, Clock()))
     singles = {method.spec: _single(model, method, sample, tokens) for method in plan.methods}
     rows = [
-        _caption_row(key, found, timings, singles.get(key[0]))
+        _caption_row(key, found, timings, forwards[key], singles.get(key[0]))
         for key, found in timings.items()
         if not key[1].startswith("view")
     ]
@@ -93,6 +97,7 @@ def _caption_row(
     key: Key,
     found: list[Timing],
     timings: Mapping[Key, list[Timing]],
+    forwards: int,
     single: float | None,
 ) -> Measurement:
     method, scheme = key
@@ -118,7 +123,7 @@ def _caption_row(
         floor_ratio=paired_ratio(seconds, floors),
         first_token=statistics.median(timing.first_token for timing in found),
         per_second=len(middle.times) / statistics.median(seconds),
-        forwards=middle.forwards,
+        forwards=forwards,
         peak_bytes=max(timing.peak_bytes for timing in found),
         single=single,
         times=tuple(middle.times),

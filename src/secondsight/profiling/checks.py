@@ -17,7 +17,7 @@ from secondsight.inference.model import Model
 from secondsight.methods import create
 from secondsight.profiling import schemes
 from secondsight.profiling.captions import QUESTION
-from secondsight.profiling.meter import Clock, counted, peak_memory
+from secondsight.profiling.meter import Clock, passes, peak_memory
 from secondsight.profiling.plan import ENGINE, REGULAR, Key, Plan, paired_ratio
 from secondsight.profiling.results import Measurement
 from secondsight.request import Request
@@ -50,18 +50,26 @@ def measure_checks(
     questions = [existence(name) for name in objects]
     tasks[ASKING] = partial(_ask, model, sample, questions)
     seconds: dict[Key, list[float]] = {key: [] for key in tasks}
-    costs: dict[Key, tuple[int, int]] = {}
-    for repeat, key in plan.stages("check", tasks):
+    memory = dict.fromkeys(tasks, 0)
+
+    def begin(key: Key) -> None:
         model.prefixes.clear()  # every caption is the first one of its image
         if key == ASKING:
             schemes.ours(model, create("regular"), sample, 1, "auto", Clock())
-        with counted(model.hf_model) as count, peak_memory(model.hf_model.device) as peak:
+
+    for repeat, key in plan.stages("check", tasks):
+        begin(key)
+        with peak_memory(model.hf_model.device) as peak:
             start = time.perf_counter()
             tasks[key]()
             took = time.perf_counter() - start
         if repeat >= 0:
             seconds[key].append(took)
-            costs[key] = (count[0], max(peak[0], costs.get(key, (0, 0))[1]))
+            memory[key] = max(peak[0], memory[key])
+    forwards: dict[Key, int] = {}
+    for key, task in tasks.items():
+        begin(key)
+        forwards[key] = passes(model.hf_model, task)
     return [
         Measurement(
             workload="check",
@@ -75,8 +83,8 @@ def measure_checks(
             floor_ratio=None,
             first_token=None,
             per_second=1 / statistics.median(taken),
-            forwards=costs[key][0],
-            peak_bytes=costs[key][1],
+            forwards=forwards[key],
+            peak_bytes=memory[key],
             single=None,
         )
         for key, taken in seconds.items()

@@ -39,7 +39,6 @@ class Timing:
         first_token: Until the first token.
         per_token: Seconds per token after the first.
         times: When each token was there, in seconds from the start.
-        forwards: Forward passes of the language model.
         peak_bytes: Memory at its highest, above what was in use before.
         answer: The token ids.
     """
@@ -48,20 +47,19 @@ class Timing:
     first_token: float
     per_token: float
     times: list[float]
-    forwards: int
     peak_bytes: int
     answer: list[int]
 
 
 def timed(model: PreTrainedModel, task: Callable[[Clock], list[int]]) -> Timing:
-    """Run a task once.
+    """Run a task once, with nothing attached to the model: a hook would change what is timed.
 
     Args:
         model: The model that it uses.
         task: Generates the ids of an answer, and notes when each was there.
     """
     clock = Clock()
-    with counted(model) as count, peak_memory(model.device) as peak:
+    with peak_memory(model.device) as peak:
         start = time.perf_counter()
         answer = task(clock)
         seconds = time.perf_counter() - start
@@ -71,15 +69,18 @@ def timed(model: PreTrainedModel, task: Callable[[Clock], list[int]]) -> Timing:
         first_token=clock.times[0] - start,
         per_token=later / max(len(clock.times) - 1, 1),
         times=[moment - start for moment in clock.times],
-        forwards=count[0],
         peak_bytes=peak[0],
         answer=answer,
     )
 
 
-@contextmanager
-def counted(model: PreTrainedModel) -> Iterator[list[int]]:
-    """Count the model's forward passes."""
+def passes(model: PreTrainedModel, task: Callable[[], object]) -> int:
+    """Count the model's forward passes in a run of a task that is not timed.
+
+    Args:
+        model: The model that it uses.
+        task: The task.
+    """
     count = [0]
 
     def add(*_: object) -> None:
@@ -87,9 +88,10 @@ def counted(model: PreTrainedModel) -> Iterator[list[int]]:
 
     hook = model.register_forward_hook(add)
     try:
-        yield count
+        task()
     finally:
         hook.remove()
+    return count[0]
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from functools import partial
 from secondsight.inference.model import Model
 from secondsight.methods import Method, create
 from secondsight.profiling import schemes
-from secondsight.profiling.meter import Clock, counted, peak_memory
+from secondsight.profiling.meter import Clock, passes, peak_memory
 from secondsight.profiling.plan import ENGINE, REGULAR, Key, Plan, paired_ratio
 from secondsight.profiling.results import Measurement
 from secondsight.sample import Sample
@@ -48,16 +48,20 @@ def measure_questions(plan: Plan, samples: Sequence[Sample], tokens: int) -> lis
             tasks[method.spec, "auto"] = together(method)
             tasks[method.spec, "auto, shared views"] = together(method, share_views=True)
     seconds: dict[Key, list[float]] = {key: [] for key in tasks}
-    costs: dict[Key, tuple[int, int]] = {}
+    memory = dict.fromkeys(tasks, 0)
     for repeat, key in plan.stages("yes/no", tasks):
         model.prefixes.clear()
-        with counted(model.hf_model) as count, peak_memory(model.hf_model.device) as peak:
+        with peak_memory(model.hf_model.device) as peak:
             start = time.perf_counter()
             tasks[key]()
             took = time.perf_counter() - start
         if repeat >= 0:
             seconds[key].append(took)
-            costs[key] = (count[0], max(peak[0], costs.get(key, (0, 0))[1]))
+            memory[key] = max(peak[0], memory[key])
+    forwards: dict[Key, int] = {}
+    for key, task in tasks.items():
+        model.prefixes.clear()
+        forwards[key] = passes(model.hf_model, task)
     single = _single_first(model, samples)
     base = seconds[REGULAR]
     return [
@@ -73,8 +77,8 @@ def measure_questions(plan: Plan, samples: Sequence[Sample], tokens: int) -> lis
             floor_ratio=None,
             first_token=None,
             per_second=len(samples) / statistics.median(taken),
-            forwards=costs[key][0],
-            peak_bytes=costs[key][1],
+            forwards=forwards[key],
+            peak_bytes=memory[key],
             single=single,
         )
         for key, taken in seconds.items()
