@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
 import threading
-import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -17,9 +16,10 @@ from secondsight.inference.model import Model
 from secondsight.methods import create
 from secondsight.profiling import schemes
 from secondsight.profiling.captions import QUESTION
-from secondsight.profiling.meter import Clock, passes, peak_memory
-from secondsight.profiling.plan import ENGINE, REGULAR, Key, Plan, paired_ratio
+from secondsight.profiling.meter import Clock
+from secondsight.profiling.plan import ENGINE, REGULAR, Key, Plan
 from secondsight.profiling.results import Measurement
+from secondsight.profiling.turns import take_turns
 from secondsight.request import Request
 from secondsight.sample import Sample
 
@@ -49,46 +49,16 @@ def measure_checks(
         tasks[spec, "auto"] = lambda own=own: own(Clock())  # type: ignore[misc]
     questions = [existence(name) for name in objects]
     tasks[ASKING] = partial(_ask, model, sample, questions)
-    seconds: dict[Key, list[float]] = {key: [] for key in tasks}
-    memory = dict.fromkeys(tasks, 0)
 
     def begin(key: Key) -> None:
         model.prefixes.clear()  # every caption is the first one of its image
         if key == ASKING:
             schemes.ours(model, create("regular"), sample, 1, "auto", Clock())
 
-    for repeat, key in plan.stages("check", tasks):
-        begin(key)
-        with peak_memory(model.hf_model.device) as peak:
-            start = time.perf_counter()
-            tasks[key]()
-            took = time.perf_counter() - start
-        if repeat >= 0:
-            seconds[key].append(took)
-            memory[key] = max(peak[0], memory[key])
-    forwards: dict[Key, int] = {}
-    for key, task in tasks.items():
-        begin(key)
-        forwards[key] = passes(model.hf_model, task)
-    return [
-        Measurement(
-            workload="check",
-            method=key[0],
-            scheme=key[1],
-            seconds=statistics.median(taken),
-            spread=(min(taken), max(taken)),
-            ratio=paired_ratio(taken, seconds[REGULAR]),
-            per_token=statistics.median(taken) / len(questions) if key == ASKING else None,
-            token_ratio=None,
-            floor_ratio=None,
-            first_token=None,
-            per_second=1 / statistics.median(taken),
-            forwards=forwards[key],
-            peak_bytes=memory[key],
-            single=None,
-        )
-        for key, taken in seconds.items()
-    ]
+    found = take_turns(plan, "check", tasks, begin)
+    asking = found[ASKING]
+    found[ASKING] = replace(asking, per_token=asking.seconds / len(questions))
+    return list(found.values())
 
 
 def _ask(model: Model, sample: Sample, questions: Sequence[str]) -> dict[str, list[float]]:

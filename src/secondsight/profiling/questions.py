@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from secondsight.inference.model import Model
 from secondsight.methods import Method, create
 from secondsight.profiling import schemes
-from secondsight.profiling.meter import Clock, passes, peak_memory
-from secondsight.profiling.plan import ENGINE, REGULAR, Key, Plan, paired_ratio
+from secondsight.profiling.meter import Clock
+from secondsight.profiling.plan import ENGINE, REGULAR, Key, Plan
 from secondsight.profiling.results import Measurement
+from secondsight.profiling.turns import take_turns
 from secondsight.sample import Sample
 
 
@@ -47,41 +47,10 @@ def measure_questions(plan: Plan, samples: Sequence[Sample], tokens: int) -> lis
         if "auto" in plan.schemes:
             tasks[method.spec, "auto"] = together(method)
             tasks[method.spec, "auto, shared views"] = together(method, share_views=True)
-    seconds: dict[Key, list[float]] = {key: [] for key in tasks}
-    memory = dict.fromkeys(tasks, 0)
-    for repeat, key in plan.stages("yes/no", tasks):
-        model.prefixes.clear()
-        with peak_memory(model.hf_model.device) as peak:
-            start = time.perf_counter()
-            tasks[key]()
-            took = time.perf_counter() - start
-        if repeat >= 0:
-            seconds[key].append(took)
-            memory[key] = max(peak[0], memory[key])
-    forwards: dict[Key, int] = {}
-    for key, task in tasks.items():
-        model.prefixes.clear()
-        forwards[key] = passes(model.hf_model, task)
+    found = take_turns(plan, "yes/no", tasks, lambda key: model.prefixes.clear())
     single = _single_first(model, samples)
-    base = seconds[REGULAR]
     return [
-        Measurement(
-            workload="yes/no",
-            method=key[0],
-            scheme=key[1],
-            seconds=statistics.median(taken),
-            spread=(min(taken), max(taken)),
-            ratio=paired_ratio(taken, base),
-            per_token=None,
-            token_ratio=None,
-            floor_ratio=None,
-            first_token=None,
-            per_second=len(samples) / statistics.median(taken),
-            forwards=forwards[key],
-            peak_bytes=memory[key],
-            single=single,
-        )
-        for key, taken in seconds.items()
+        replace(one, per_second=len(samples) / one.seconds, single=single) for one in found.values()
     ]
 
 
